@@ -1,0 +1,2 @@
+//! The askalf agent.
+fn main() {}

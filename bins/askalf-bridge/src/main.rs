@@ -1,0 +1,2 @@
+//! The askalf bridge.
+fn main() {}
