@@ -1,1 +1,37 @@
 #![doc = include_str!("../README.md")]
+
+mod agent;
+mod bounded;
+mod bridge;
+mod codes;
+mod decode;
+mod encode;
+mod execution;
+mod limits;
+mod negotiation;
+mod text;
+
+pub use agent::{
+    AgentMessage, CapabilitiesResult, DeviceType, ExecutionAccepted, ExecutionComplete, ExecutionFailed,
+    ExecutionProgress, ExecutionQueued, Forwarded, Heartbeat, ParseDeviceTypeError, Pong, ProgressChunk,
+    Reconnect, Register, SystemInfo,
+};
+pub use bridge::{
+    BridgeError, BridgeMessage, CapabilitiesScan, Credentials, ExecutionAck, Ping, Registered, TaskCancel,
+    TaskDispatch,
+};
+pub use codes::{CloseCode, ErrorCode, Reason};
+pub use decode::{DecodeError, decode_agent, decode_bridge};
+pub use encode::EncodeError;
+pub use execution::{Cause, Executor, HeldExecution, HeldState, OutputStream};
+pub use limits::{
+    MAX_CONTROL_PAYLOAD, MAX_FRAME_IN, MAX_FRAME_OUT, MAX_HELD_EXECUTIONS, MAX_ID, MAX_NAME, RESULT_OVERHEAD,
+};
+pub use negotiation::{Feature, Features, PROTOCOL};
+pub use text::{clip_to_json, json_len, one_line};
+
+/// Path of the WebSocket endpoint on the bridge.
+pub const ENDPOINT_PATH: &str = "/ws/agent-bridge";
+
+/// Subprotocol that a client without control over headers names before its token, and that the bridge selects.
+pub const SUBPROTOCOL: &str = "askalf-agent-bridge";

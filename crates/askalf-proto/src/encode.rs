@@ -1,0 +1,137 @@
+//! From a message to a text frame.
+
+use serde::Serialize;
+
+use crate::agent::AgentMessage;
+use crate::bridge::BridgeMessage;
+use crate::limits::MAX_FRAME_OUT;
+
+/// Why a message cannot be sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EncodeError {
+    /// The frame would be larger than [`MAX_FRAME_OUT`].
+    #[error("a {kind} of {bytes} bytes is larger than the {MAX_FRAME_OUT} that one frame may have")]
+    TooLarge {
+        /// The message type.
+        kind: String,
+        /// The size that the frame would have.
+        bytes: usize,
+    },
+    /// A number in it is not finite, or a value cannot be written as JSON.
+    #[error("a {kind} cannot be written as JSON")]
+    NotJson {
+        /// The message type.
+        kind: String,
+    },
+}
+
+impl EncodeError {
+    /// Stable name of the error.
+    pub fn id(&self) -> &'static str {
+        match self {
+            Self::TooLarge { .. } => "frame-too-large",
+            Self::NotJson { .. } => "not-json",
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::TooLarge { .. } => "shorten the text that it carries",
+            Self::NotJson { .. } => "check the numbers that it carries",
+        }
+    }
+}
+
+impl AgentMessage {
+    /// The message type.
+    pub fn kind(&self) -> &str {
+        match self {
+            Self::Register(_) => "device:register",
+            Self::Reconnect(_) => "device:reconnect",
+            Self::Heartbeat(_) => "device:heartbeat",
+            Self::Pong(_) => "device:pong",
+            Self::Capabilities(_) => "capabilities:result",
+            Self::Queued(_) => "execution:queued",
+            Self::Accepted(_) => "execution:accepted",
+            Self::Progress(_) => "execution:progress",
+            Self::Complete(_) => "execution:complete",
+            Self::Failed(_) => "execution:failed",
+            Self::Forwarded(message) => &message.kind,
+        }
+    }
+
+    /// The frame to send, in the spelling that the forge reads.
+    ///
+    /// # Errors
+    /// [`EncodeError::TooLarge`] where the frame would exceed [`MAX_FRAME_OUT`].
+    pub fn encode(&self) -> Result<String, EncodeError> {
+        match self {
+            Self::Register(payload) => frame(self.kind(), payload),
+            Self::Reconnect(payload) => frame(self.kind(), payload),
+            Self::Heartbeat(payload) => frame(self.kind(), payload),
+            Self::Pong(payload) => frame(self.kind(), payload),
+            Self::Capabilities(payload) => frame(self.kind(), payload),
+            Self::Queued(payload) => frame(self.kind(), payload),
+            Self::Accepted(payload) => frame(self.kind(), payload),
+            Self::Progress(payload) => frame(self.kind(), payload),
+            Self::Complete(payload) => frame(self.kind(), payload),
+            Self::Failed(payload) => frame(self.kind(), payload),
+            Self::Forwarded(message) => frame(self.kind(), &message.payload),
+        }
+    }
+}
+
+impl BridgeMessage {
+    /// The message type.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Registered(_) => "device:registered",
+            Self::Error(_) => "device:error",
+            Self::Ping(_) => "device:ping",
+            Self::CapabilitiesScan(_) => "capabilities:scan",
+            Self::Dispatch(_) => "task:dispatch",
+            Self::Cancel(_) => "task:cancel",
+            Self::ExecutionAck(_) => "execution:ack",
+        }
+    }
+
+    /// The frame to send.
+    ///
+    /// # Errors
+    /// [`EncodeError::TooLarge`] where the frame would exceed [`MAX_FRAME_OUT`].
+    pub fn encode(&self) -> Result<String, EncodeError> {
+        match self {
+            Self::Registered(payload) => frame(self.kind(), payload),
+            Self::Error(payload) => frame(self.kind(), payload),
+            Self::Ping(message) => frame(self.kind(), &message.payload),
+            Self::CapabilitiesScan(payload) => frame(self.kind(), payload),
+            Self::Dispatch(payload) => frame(self.kind(), payload),
+            Self::Cancel(payload) => frame(self.kind(), payload),
+            Self::ExecutionAck(payload) => frame(self.kind(), payload),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Frame<'a, P: Serialize> {
+    r#type: &'a str,
+    payload: &'a P,
+}
+
+fn frame<P: Serialize>(kind: &str, payload: &P) -> Result<String, EncodeError> {
+    let text = serde_json::to_string(&Frame {
+        r#type: kind,
+        payload,
+    })
+    .map_err(|_| EncodeError::NotJson {
+        kind: kind.to_owned(),
+    })?;
+    if text.len() > MAX_FRAME_OUT {
+        return Err(EncodeError::TooLarge {
+            kind: kind.to_owned(),
+            bytes: text.len(),
+        });
+    }
+    Ok(text)
+}
