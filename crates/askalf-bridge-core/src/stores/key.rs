@@ -1,0 +1,97 @@
+//! API keys.
+
+use askalf_bridge_auth::{KeyHash, KeyPrefix, KeyRecord, KeyStatus, Lookup, Scopes, UnixMillis};
+use async_trait::async_trait;
+
+use super::{Principal, StoreError};
+
+/// Keys as the bridge needs them.
+#[async_trait]
+pub trait KeyStore: Send + Sync {
+    /// The rows that a look-up of the validator asks for, with the state of their users, read live.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]; never a guess.
+    async fn find_keys(&self, lookup: &Lookup) -> Result<Vec<KeyRecord>, StoreError>;
+
+    /// Adds a key. `None` as the user of `key` means the only one there is.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] where the prefix is taken (draw another), [`StoreError::User`] where the user is missing
+    /// or must be named, [`StoreError::Unavailable`].
+    async fn add_key(&self, who: &Principal, key: NewKey) -> Result<Key, StoreError>;
+
+    /// The keys, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn keys(&self, who: &Principal, limit: u32) -> Result<Vec<Key>, StoreError>;
+
+    /// Revokes a key; again is harmless.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Unavailable`].
+    async fn revoke_key(&self, who: &Principal, id: &str, now: UnixMillis) -> Result<Key, StoreError>;
+
+    /// Counts a use of a key.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn touch_key(&self, id: &str, now: UnixMillis) -> Result<(), StoreError>;
+}
+
+/// A key to add. The token itself never reaches a store.
+#[derive(Debug, Clone)]
+pub struct NewKey {
+    /// Its id.
+    pub id: String,
+    /// The user that owns it, where several exist.
+    pub user_id: Option<String>,
+    /// What a person calls it.
+    pub name: String,
+    /// The hash of its token.
+    pub hash: KeyHash,
+    /// The first characters of its token.
+    pub prefix: KeyPrefix,
+    /// What a listing may show of its token.
+    pub preview: String,
+    /// What it may do.
+    pub scopes: Scopes,
+    /// The device that it is bound to.
+    pub device_id: Option<String>,
+    /// When it ends.
+    pub expires_at: Option<UnixMillis>,
+    /// Now.
+    pub created_at: UnixMillis,
+}
+
+/// A key as listings show it: nothing secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// Its id.
+    pub id: String,
+    /// Tenant of its user.
+    pub tenant_id: String,
+    /// The user that owns it.
+    pub user_id: Option<String>,
+    /// What a person calls it.
+    pub name: String,
+    /// The first characters of its token.
+    pub prefix: String,
+    /// What it may do.
+    pub scopes: Scopes,
+    /// Whether it was revoked.
+    pub status: KeyStatus,
+    /// The device that it is bound to.
+    pub device_id: Option<String>,
+    /// When it was made.
+    pub created_at: UnixMillis,
+    /// When it ends.
+    pub expires_at: Option<UnixMillis>,
+    /// When it was revoked.
+    pub revoked_at: Option<UnixMillis>,
+    /// When it was last used.
+    pub last_used_at: Option<UnixMillis>,
+    /// How often it was used.
+    pub usage_count: u64,
+}

@@ -1,0 +1,83 @@
+//! What the bridge keeps, as traits: keys, devices and executions. Each method takes the [`Principal`] on whose
+//! behalf it acts, and answers only what that principal may see.
+
+mod device;
+mod execution;
+mod key;
+mod principal;
+
+use std::fmt;
+
+pub use device::{Device, DeviceFacts, DeviceStatus, DeviceStore};
+pub use execution::{
+    Execution, ExecutionEnd, ExecutionFilter, ExecutionStatus, ExecutionStore, Finish, NewExecution,
+};
+pub use key::{Key, KeyStore, NewKey};
+pub use principal::Principal;
+
+/// The three stores together, as a server holds them.
+pub trait Store: KeyStore + DeviceStore + ExecutionStore {}
+
+impl<T: KeyStore + DeviceStore + ExecutionStore> Store for T {}
+
+/// Why the store did not answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The database cannot be reached, is locked, is full or failed. Says nothing about the data asked for.
+    #[error("the database is not available: {0}")]
+    Unavailable(String),
+    /// Something of that name exists already.
+    #[error("{0} exists already")]
+    Conflict(String),
+    /// What the request names does not exist, or the principal may not see it.
+    #[error("no such {0}")]
+    NotFound(Kind),
+    /// Several users exist, or none of that name: the request must name one.
+    #[error("{0}")]
+    User(String),
+}
+
+/// Kinds of things in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// An API key.
+    Key,
+    /// A device.
+    Device,
+    /// An execution.
+    Execution,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Key => "key",
+            Self::Device => "device",
+            Self::Execution => "execution",
+        })
+    }
+}
+
+impl StoreError {
+    /// Stable name of the error.
+    pub fn id(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "store-unavailable",
+            Self::Conflict(_) => "conflict",
+            Self::NotFound(_) => "not-found",
+            Self::User(_) => "user",
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "check the database file, its folder and the free space, then try again",
+            Self::Conflict(_) => "choose another name",
+            Self::NotFound(Kind::Key) => "list the keys with 'askalf-bridge keys list'",
+            Self::NotFound(Kind::Device) => "list the devices with 'askalf-bridge devices list'",
+            Self::NotFound(Kind::Execution) => "list the executions with 'askalf-bridge executions list'",
+            Self::User(_) => "name an existing user with --user",
+        }
+    }
+}
