@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::bounded;
 use crate::execution::{Cause, Executor, HeldExecution, OutputStream};
 use crate::negotiation::Features;
+use crate::number;
 
 /// A message from an agent to its bridge.
 #[derive(Debug, Clone)]
@@ -73,7 +74,11 @@ pub struct Register {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_info: Option<SystemInfo>,
     /// Most tasks at once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "number::fitting",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub max_concurrent: Option<u32>,
     /// Version of the agent.
     #[serde(
@@ -83,7 +88,11 @@ pub struct Register {
     )]
     pub version: Option<String>,
     /// Protocol version; 0 for a peer that names none.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(
+        default,
+        deserialize_with = "number::or_zero",
+        skip_serializing_if = "is_zero"
+    )]
     pub protocol: u32,
     /// Extensions that the agent knows.
     #[serde(default, skip_serializing_if = "Features::is_empty")]
@@ -182,10 +191,19 @@ pub struct SystemInfo {
     )]
     pub arch: Option<String>,
     /// Logical processors.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "number::fitting",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub cpu_cores: Option<u32>,
     /// Memory in MiB.
-    #[serde(default, rename = "totalMemoryMB", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        rename = "totalMemoryMB",
+        deserialize_with = "number::fitting",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub total_memory_mb: Option<u64>,
     /// Version of Node, from agents that run on it.
     #[serde(
@@ -208,7 +226,11 @@ pub struct Reconnect {
     )]
     pub device_id: Option<String>,
     /// Protocol version; 0 for a peer that names none.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(
+        default,
+        deserialize_with = "number::or_zero",
+        skip_serializing_if = "is_zero"
+    )]
     pub protocol: u32,
     /// Extensions that the agent knows.
     #[serde(default, skip_serializing_if = "Features::is_empty")]
@@ -223,28 +245,54 @@ pub struct Reconnect {
 #[serde(rename_all = "camelCase")]
 pub struct Heartbeat {
     /// Executions that run at the moment.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "number::or_zero")]
     pub active_executions: u32,
     /// Load facts: an object, or the number 0 from the oldest agents.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Value::is_null")]
     pub load: Value,
     /// Executions that wait.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "number::fitting",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub queued_tasks: Option<u32>,
     /// Free memory in MiB.
-    #[serde(default, rename = "freeMemoryMB", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        rename = "freeMemoryMB",
+        deserialize_with = "number::fitting",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub free_memory_mb: Option<u64>,
     /// Memory in MiB.
-    #[serde(default, rename = "totalMemoryMB", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        rename = "totalMemoryMB",
+        deserialize_with = "number::fitting",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub total_memory_mb: Option<u64>,
     /// Load average over one minute.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "number::fitting",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub load_avg1m: Option<f64>,
     /// Load average over five minutes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "number::fitting",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub load_avg5m: Option<f64>,
     /// Seconds since the machine started.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "number::fitting",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub uptime: Option<f64>,
     /// Host name (agent 3.x).
     #[serde(
@@ -276,7 +324,7 @@ pub struct Heartbeat {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pong {
     /// The device's clock, in milliseconds since the Unix epoch.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "number::or_zero")]
     pub ts: f64,
 }
 
@@ -318,7 +366,7 @@ pub struct ExecutionQueued {
     #[serde(deserialize_with = "bounded::id")]
     pub execution_id: String,
     /// Place in the queue, from 1.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "number::or_zero")]
     pub position: u32,
 }
 
@@ -400,11 +448,19 @@ struct ProgressWire {
         skip_serializing_if = "Option::is_none"
     )]
     data: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "number::fitting",
+        skip_serializing_if = "Option::is_none"
+    )]
     bytes: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     chunk: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "number::fitting",
+        skip_serializing_if = "Option::is_none"
+    )]
     progress: Option<f64>,
 }
 
@@ -460,36 +516,66 @@ impl Serialize for ExecutionProgress {
 
 /// The task exited with status 0.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", from = "CompleteWire")]
 pub struct ExecutionComplete {
     /// The execution.
-    #[serde(deserialize_with = "bounded::id")]
     pub execution_id: String,
     /// What the task wrote.
-    #[serde(default, deserialize_with = "text_or_empty")]
     pub output: String,
     /// Cost in US dollars.
-    #[serde(default, deserialize_with = "or_zero")]
     pub cost: f64,
     /// Turns of a model.
-    #[serde(default, deserialize_with = "or_zero")]
     pub turns: u32,
     /// Tokens read by a model: `inputTokens`, or `tokensIn` from agent 2.x.
-    #[serde(default, alias = "tokensIn", deserialize_with = "or_zero")]
     pub input_tokens: u64,
     /// Tokens written by a model: `outputTokens`, or `tokensOut` from agent 2.x.
-    #[serde(default, alias = "tokensOut", deserialize_with = "or_zero")]
     pub output_tokens: u64,
     /// What ran it.
-    #[serde(
-        default,
-        deserialize_with = "Executor::optional",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub executor: Option<Executor>,
     /// How long it ran, in milliseconds.
-    #[serde(default, deserialize_with = "or_zero")]
     pub duration_ms: u64,
+}
+
+/// Both spellings of the token counts: some agents send the two together.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CompleteWire {
+    #[serde(deserialize_with = "bounded::id")]
+    execution_id: String,
+    #[serde(default, deserialize_with = "text_or_empty")]
+    output: String,
+    #[serde(default, deserialize_with = "number::or_zero")]
+    cost: f64,
+    #[serde(default, deserialize_with = "number::or_zero")]
+    turns: u32,
+    #[serde(default, deserialize_with = "number::fitting")]
+    input_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "number::fitting")]
+    tokens_in: Option<u64>,
+    #[serde(default, deserialize_with = "number::fitting")]
+    output_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "number::fitting")]
+    tokens_out: Option<u64>,
+    #[serde(default, deserialize_with = "Executor::optional")]
+    executor: Option<Executor>,
+    #[serde(default, deserialize_with = "number::or_zero")]
+    duration_ms: u64,
+}
+
+impl From<CompleteWire> for ExecutionComplete {
+    fn from(wire: CompleteWire) -> Self {
+        Self {
+            execution_id: wire.execution_id,
+            output: wire.output,
+            cost: wire.cost,
+            turns: wire.turns,
+            input_tokens: wire.input_tokens.or(wire.tokens_in).unwrap_or_default(),
+            output_tokens: wire.output_tokens.or(wire.tokens_out).unwrap_or_default(),
+            executor: wire.executor,
+            duration_ms: wire.duration_ms,
+        }
+    }
 }
 
 /// The task ended in any other way. All but `executionId`, `error` and `executor` are ours.
@@ -510,10 +596,18 @@ pub struct ExecutionFailed {
     )]
     pub executor: Option<Executor>,
     /// Exit status, where the task exited.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "number::fitting",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub exit_code: Option<i32>,
     /// Number of the signal that ended the task.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "number::fitting",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub signal: Option<i32>,
     /// How it came to its end; one that we do not know counts as none.
     #[serde(
@@ -526,7 +620,11 @@ pub struct ExecutionFailed {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
     /// How long it ran, in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "number::fitting",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub duration_ms: Option<u64>,
 }
 
@@ -559,13 +657,9 @@ fn is_zero(value: &u32) -> bool {
     *value == 0
 }
 
-/// `null` and a missing field are the default.
-fn or_zero<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
-    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
-}
-
+/// `null` and a missing field are no capabilities.
 fn object_or_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
-    or_zero(deserializer)
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// Text, or any other JSON value as its text: executors of older agents put objects there.

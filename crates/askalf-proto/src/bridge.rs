@@ -10,6 +10,7 @@ use crate::bounded;
 use crate::codes::{ErrorCode, Reason};
 use crate::execution::Executor;
 use crate::negotiation::Features;
+use crate::number;
 
 /// A message from a bridge to an agent.
 #[derive(Debug, Clone)]
@@ -45,13 +46,21 @@ pub struct Registered {
     )]
     pub user_id: Option<String>,
     /// Protocol version of the bridge; 0 for a forge that names none.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(
+        default,
+        deserialize_with = "number::or_zero",
+        skip_serializing_if = "is_zero"
+    )]
     pub protocol: u32,
     /// Extensions that the bridge knows.
     #[serde(default, skip_serializing_if = "Features::is_empty")]
     pub features: Features,
     /// How often the device should beat, in milliseconds, where the bridge says.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "number::fitting",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub heartbeat_interval_ms: Option<u64>,
 }
 
@@ -72,7 +81,11 @@ pub struct BridgeError {
     )]
     pub reason: Option<Reason>,
     /// When to try again, in milliseconds from now.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "number::fitting",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub retry_after_ms: Option<u64>,
 }
 

@@ -241,11 +241,11 @@ fn execution_id(payload: &str) -> Option<String> {
         .map(|named| named.execution_id)
 }
 
-/// What the parser says, on one line. It may quote a word of the frame, never a whole value: serde_json names
-/// the type that it found and, for strings, the string; so long ones are cut.
+/// What the parser says, on one line. What it says of a value that does not fit is left out: it quotes that value,
+/// which may be secret.
 fn describe(error: &serde_json::Error) -> String {
     match error.classify() {
-        serde_json::error::Category::Data => "a field is missing or of another type".to_owned(),
+        serde_json::error::Category::Data => "a field is missing, too long or of another type".to_owned(),
         _ => one_line(&error.to_string()),
     }
 }

@@ -10,15 +10,15 @@ use crate::limits::MAX_FRAME_OUT;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
     /// The frame would be larger than [`MAX_FRAME_OUT`].
-    #[error("a {kind} of {bytes} bytes is larger than the {MAX_FRAME_OUT} that one frame may have")]
+    #[error("{kind}: {bytes} bytes are more than the {MAX_FRAME_OUT} that one frame may have")]
     TooLarge {
         /// The message type.
         kind: String,
         /// The size that the frame would have.
         bytes: usize,
     },
-    /// A number in it is not finite, or a value cannot be written as JSON.
-    #[error("a {kind} cannot be written as JSON")]
+    /// A value in it cannot be written as JSON.
+    #[error("{kind} cannot be written as JSON")]
     NotJson {
         /// The message type.
         kind: String,
@@ -38,7 +38,7 @@ impl EncodeError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::TooLarge { .. } => "shorten the text that it carries",
-            Self::NotJson { .. } => "check the numbers that it carries",
+            Self::NotJson { .. } => "check the values that it carries",
         }
     }
 }

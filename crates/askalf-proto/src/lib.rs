@@ -9,6 +9,7 @@ mod encode;
 mod execution;
 mod limits;
 mod negotiation;
+mod number;
 mod text;
 
 pub use agent::{

@@ -16,7 +16,8 @@ fn escaped_len(byte: u8) -> usize {
 }
 
 /// Cuts the middle out of `text` so that it takes at most `max` bytes inside a JSON string. Head and tail are
-/// kept, a line in between says how many bytes are missing, and no character is cut in two.
+/// kept, a line in between says how many bytes are missing, and no character is cut in two. Where `max` leaves no room
+/// for that line, only the head is kept.
 ///
 /// ```
 /// let text = "a".repeat(10_000);
@@ -29,13 +30,18 @@ pub fn clip_to_json(text: &str, max: usize) -> Cow<'_, str> {
     if text.len() <= max && json_len(text) <= max {
         return Cow::Borrowed(text);
     }
-    // The longest notice has 20 digits: below 64 bytes once escaped.
-    let each = max.saturating_sub(64) / 2;
+    if max < NOTICE {
+        return Cow::Borrowed(prefix_within(text, max));
+    }
+    let each = (max - NOTICE) / 2;
     let head = prefix_within(text, each);
     let tail = suffix_within(&text[head.len()..], each);
     let missing = text.len() - head.len() - tail.len();
     Cow::Owned(format!("{head}\n[{missing} bytes left out]\n{tail}"))
 }
+
+/// Bytes kept free for the line that says how much is missing: it has at most 20 digits, and stays below this once escaped.
+const NOTICE: usize = 64;
 
 fn prefix_within(text: &str, max: usize) -> &str {
     let mut used = 0;
