@@ -1,0 +1,112 @@
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::io_fault::{IoFault, shell_word};
+use crate::seal::KEY_BYTES;
+
+/// Why the sealing key cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum KeyFault {
+    /// The keyfile is not there.
+    #[error("the keyfile {} is missing", path.display())]
+    Missing {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// The keyfile has fewer than 32 bytes.
+    #[error("the keyfile {} is too short: {len} of {KEY_BYTES} bytes", path.display())]
+    Short {
+        /// The keyfile.
+        path: PathBuf,
+        /// Its length in bytes.
+        len: u64,
+    },
+    /// The keyfile has more than 32 bytes.
+    #[error("the keyfile {} is too long: {len} bytes instead of {KEY_BYTES}", path.display())]
+    Long {
+        /// The keyfile.
+        path: PathBuf,
+        /// Its length in bytes.
+        len: u64,
+    },
+    /// A symlink, a folder or something else stands where the keyfile should be.
+    #[error("the keyfile {} is {kind}, not a regular file", path.display())]
+    NotAFile {
+        /// The keyfile.
+        path: PathBuf,
+        /// What it is, with its article.
+        kind: &'static str,
+    },
+    /// Another user owns the keyfile.
+    #[error("the keyfile {} is owned by {owner}, not by the user that runs this program ({us})", path.display())]
+    WrongOwner {
+        /// The keyfile.
+        path: PathBuf,
+        /// Its owner.
+        owner: String,
+        /// Who runs this program.
+        us: String,
+    },
+    /// Other users may use the keyfile.
+    #[error("the keyfile {} can be reached by other users ({access})", path.display())]
+    Exposed {
+        /// The keyfile.
+        path: PathBuf,
+        /// Its permissions, as the system spells them.
+        access: String,
+    },
+    /// The keyfile could not be read.
+    #[error("the keyfile is unreadable: {0}")]
+    Io(IoFault),
+}
+
+impl KeyFault {
+    /// The stable name of this fault.
+    pub fn id(&self) -> &'static str {
+        match self {
+            Self::Missing { .. } => "keyfile-missing",
+            Self::Short { .. } => "keyfile-short",
+            Self::Long { .. } => "keyfile-long",
+            Self::NotAFile { .. } => "keyfile-not-a-file",
+            Self::WrongOwner { .. } => "keyfile-wrong-owner",
+            Self::Exposed { .. } => "keyfile-wrong-mode",
+            Self::Io(_) => "keyfile-unreadable",
+        }
+    }
+
+    /// What to do next, with the exact command.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Missing { path } => format!(
+                "put the keyfile back at {}; if it is lost, run `askalf-agent pair`",
+                path.display()
+            ),
+            Self::Short { path, .. } | Self::Long { path, .. } => format!(
+                "restore {} from a backup; if there is none, run `askalf-agent pair`",
+                path.display()
+            ),
+            Self::NotAFile { path, .. } => format!(
+                "put the keyfile itself at {}; if it is lost, move what is there away and run `askalf-agent pair`",
+                path.display()
+            ),
+            Self::WrongOwner { path, us, .. } => format!(
+                "run `chown {} {}` as root, or run this program as the keyfile's owner",
+                us.trim_start_matches("uid "),
+                shell_word(path)
+            ),
+            Self::Exposed { path, .. } => format!(
+                "run `chmod 600 {}`; if others may have read it, run `askalf-agent pair` with a new key too",
+                shell_word(path)
+            ),
+            Self::Io(fault) => fault.hint(),
+        }
+    }
+
+    /// Whether the key may be whole and only out of reach on this machine. Not so for a keyfile of the wrong length:
+    /// its key is gone.
+    pub fn is_local_fault(&self) -> bool {
+        !matches!(self, Self::Short { .. } | Self::Long { .. })
+    }
+}

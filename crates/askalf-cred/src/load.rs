@@ -1,0 +1,296 @@
+use std::fmt;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use askalf_bridge_auth::Token;
+use zeroize::Zeroizing;
+
+use crate::config::AgentConfig;
+use crate::disk::{Disk, Kind, Steady, SystemDisk};
+use crate::document::{Document, RecordedMode, SealRecord, StoredKey};
+use crate::home::Home;
+use crate::io_fault::IoFault;
+use crate::key_fault::KeyFault;
+use crate::key_source::KeySource;
+use crate::keyfile::Keyfile;
+use crate::seal::{Blob, SealInfo, SealKey, SealMode, looks_sealed, opaque_mark};
+use crate::stamp::stamp_on;
+use crate::unreadable::{NewerFormat, Unreadable};
+use crate::{EXIT_CONFIG, MAX_CONFIG_BYTES};
+
+/// How often a file that was replaced while it was read is read again.
+const ATTEMPTS: usize = 3;
+
+/// A token that was read, with the config beside it.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    /// The key for the bridge.
+    pub token: Token,
+    /// The fields of agent.json that are not secret.
+    pub config: AgentConfig,
+    /// How the file keeps the token.
+    pub seal: SealInfo,
+}
+
+/// What a home holds.
+#[derive(Debug)]
+#[must_use = "a credential that cannot be read is not one that is absent"]
+pub enum LoadOutcome {
+    /// There is no agent.json: this device was never paired.
+    Absent,
+    /// A sealed credential, unsealed.
+    Ready(Credential),
+    /// A credential that stands in the clear.
+    Plaintext {
+        /// The credential.
+        credential: Credential,
+        /// Somebody chose plaintext, and the file says so. Otherwise an older agent or a hand wrote it.
+        chosen: bool,
+    },
+    /// There is an agent.json, and no credential comes out of it.
+    Refused(Unreadable),
+}
+
+impl LoadOutcome {
+    /// The stable name of this outcome.
+    pub fn id(&self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Ready(_) => "ready",
+            Self::Plaintext { chosen: true, .. } => "plaintext-chosen",
+            Self::Plaintext { chosen: false, .. } => "plaintext",
+            Self::Refused(unreadable) => unreadable.id(),
+        }
+    }
+
+    /// What to do next, if there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Absent => Some("run `askalf-agent pair`".into()),
+            Self::Ready(_) | Self::Plaintext { chosen: true, .. } => None,
+            Self::Plaintext { chosen: false, .. } => Some("run `askalf-agent pair` to seal a key".into()),
+            Self::Refused(unreadable) => Some(unreadable.hint()),
+        }
+    }
+
+    /// The exit code of a program that only looks: 0 with a credential, 78 without.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Ready(_) | Self::Plaintext { .. } => 0,
+            Self::Absent => EXIT_CONFIG,
+            Self::Refused(unreadable) => unreadable.exit_code(),
+        }
+    }
+}
+
+impl fmt::Display for LoadOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("this device is not paired: there is no agent.json"),
+            Self::Ready(_) => f.write_str("the key is sealed and unseals"),
+            Self::Plaintext { chosen: true, .. } => {
+                f.write_str("the key stands unsealed in agent.json, as was chosen")
+            }
+            Self::Plaintext { chosen: false, .. } => f.write_str("the key stands unsealed in agent.json"),
+            Self::Refused(unreadable) => unreadable.fmt(f),
+        }
+    }
+}
+
+/// How a load differs from the default.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct LoadOptions {
+    /// Takes a key of unknown shape although it has the form of sealed text. A key that was saved with
+    /// [`SaveOptions::opaque_key`](crate::SaveOptions) needs it no more.
+    pub opaque_key: bool,
+}
+
+impl LoadOptions {
+    /// These options with [`LoadOptions::opaque_key`] as given.
+    pub fn opaque_key(mut self, allowed: bool) -> Self {
+        self.opaque_key = allowed;
+        self
+    }
+}
+
+/// Reads a home's credential. Writes nothing, whatever it finds.
+pub fn load(home: &Home) -> LoadOutcome {
+    load_with(home, &LoadOptions::default())
+}
+
+/// [`load`] with options.
+pub fn load_with(home: &Home, options: &LoadOptions) -> LoadOutcome {
+    load_on(&Steady(&SystemDisk), home, options)
+}
+
+pub(crate) fn load_on(disk: &Steady<'_>, home: &Home, options: &LoadOptions) -> LoadOutcome {
+    let mut attempts_left = ATTEMPTS;
+    loop {
+        let before = stamp_on(disk, home);
+        let outcome = load_once(disk, home, options);
+        attempts_left -= 1;
+        // A save in another process replaces two files, one after the other: what was read across that is neither state.
+        let torn_apart = matches!(outcome, LoadOutcome::Absent | LoadOutcome::Refused(_))
+            && stamp_on(disk, home) != before;
+        if !torn_apart || attempts_left == 0 {
+            return outcome;
+        }
+    }
+}
+
+fn load_once(disk: &Steady<'_>, home: &Home, options: &LoadOptions) -> LoadOutcome {
+    let bytes = match read_config(disk, home) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return LoadOutcome::Absent,
+        Err(unreadable) => return LoadOutcome::Refused(unreadable),
+    };
+    open(&bytes, &Keyfile::of(home).on(disk), home.keyfile_path(), options)
+}
+
+fn read_config(disk: &Steady<'_>, home: &Home) -> Result<Option<Zeroizing<Vec<u8>>>, Unreadable> {
+    let path = home.config_path();
+    let io = |action, error| Unreadable::ConfigIo(IoFault::new(action, &path, &error));
+    let not_a_file = |kind: Kind| Unreadable::ConfigNotAFile {
+        path: path.clone(),
+        kind: kind.noun(),
+    };
+
+    let file = match disk.open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            return Err(match disk.facts_at(&path) {
+                Ok(facts) if facts.kind != Kind::Regular => not_a_file(facts.kind),
+                _ => io("open", error),
+            });
+        }
+    };
+    let facts = disk.facts(&file).map_err(|error| io("look at", error))?;
+    if facts.kind != Kind::Regular {
+        return Err(not_a_file(facts.kind));
+    }
+    if facts.len > MAX_CONFIG_BYTES as u64 {
+        return Err(Unreadable::ConfigTooLarge);
+    }
+    // The length may have been outgrown since; the buffer's own bound decides.
+    let mut bytes = Zeroizing::new(vec![0; MAX_CONFIG_BYTES + 1]);
+    let len = disk
+        .read_full(&file, &mut bytes)
+        .map_err(|error| io("read", error))?;
+    if len > MAX_CONFIG_BYTES {
+        return Err(Unreadable::ConfigTooLarge);
+    }
+    bytes.truncate(len);
+    Ok(Some(bytes))
+}
+
+/// Unseals the bytes of an agent.json. `keyfile` is only for messages.
+pub(crate) fn open(
+    bytes: &[u8],
+    source: &dyn KeySource,
+    keyfile: PathBuf,
+    options: &LoadOptions,
+) -> LoadOutcome {
+    match open_document(bytes, source, keyfile, options) {
+        Ok(outcome) => outcome,
+        Err(unreadable) => LoadOutcome::Refused(unreadable),
+    }
+}
+
+fn open_document(
+    bytes: &[u8],
+    source: &dyn KeySource,
+    keyfile: PathBuf,
+    options: &LoadOptions,
+) -> Result<LoadOutcome, Unreadable> {
+    let Document { key, record, config } = Document::parse(bytes)?;
+    let record = record.as_ref();
+    match key {
+        StoredKey::Plain(text) => {
+            let token = accept(&text, None, record, options)?;
+            let chosen = recorded_mode(record) == Some(SealMode::Plaintext);
+            let seal = SealInfo {
+                mode: SealMode::Plaintext,
+                version: record.and_then(|record| record.version),
+                key_id: None,
+                stale: record.is_some() && !chosen,
+            };
+            Ok(LoadOutcome::Plaintext {
+                credential: Credential { token, config, seal },
+                chosen,
+            })
+        }
+        StoredKey::Sealed(text) => {
+            let (plain, key) = unseal(&text, record, source, keyfile)?;
+            let text = str::from_utf8(&plain).map_err(|_| Unreadable::NotAToken)?;
+            let token = accept(text, Some(&key), record, options)?;
+            let seal = SealInfo {
+                mode: source.mode(),
+                version: record.and_then(|record| record.version),
+                key_id: Some(key.id()),
+                stale: record.is_some_and(|_| recorded_mode(record) != Some(source.mode()))
+                    || record
+                        .and_then(|record| record.key_id)
+                        .is_some_and(|id| id != key.id()),
+            };
+            Ok(LoadOutcome::Ready(Credential { token, config, seal }))
+        }
+    }
+}
+
+/// The tag decides; what `_seal` says only explains a failure.
+fn unseal(
+    text: &str,
+    record: Option<&SealRecord>,
+    source: &dyn KeySource,
+    keyfile: PathBuf,
+) -> Result<(Zeroizing<Vec<u8>>, SealKey), Unreadable> {
+    let blob = Blob::decode(text).ok_or(Unreadable::NotSealedText)?;
+    let unknown_mode = record.and_then(|record| match &record.mode {
+        RecordedMode::Unknown(name) => Some(Unreadable::NewerVersion(NewerFormat::Mode(name.clone()))),
+        RecordedMode::Known(_) | RecordedMode::None => None,
+    });
+    let key = match source.read() {
+        Ok(key) => key,
+        Err(_) if unknown_mode.is_some() => return Err(unknown_mode.unwrap_or(Unreadable::DoesNotUnseal)),
+        Err(KeyFault::Missing { .. }) if record.is_none() => return Err(Unreadable::MachineKey { keyfile }),
+        Err(fault) => return Err(Unreadable::Key(fault)),
+    };
+    if let Some(plain) = key.unseal(&blob) {
+        return Ok((plain, key));
+    }
+    Err(match (unknown_mode, record.and_then(|record| record.key_id)) {
+        (Some(newer), _) => newer,
+        (None, Some(sealed_under)) if sealed_under != key.id() => Unreadable::SealedUnderAnotherKey {
+            sealed_under,
+            keyfile: key.id(),
+        },
+        (None, Some(_)) => Unreadable::Damaged,
+        (None, None) => Unreadable::DoesNotUnseal,
+    })
+}
+
+fn accept(
+    text: &str,
+    key: Option<&SealKey>,
+    record: Option<&SealRecord>,
+    options: &LoadOptions,
+) -> Result<Token, Unreadable> {
+    let token = Token::parse(text).map_err(|_| Unreadable::NotAToken)?;
+    let taken_before = || {
+        let mark = record.and_then(|record| record.opaque.as_deref());
+        mark.is_some_and(|mark| mark == opaque_mark(key, &token))
+    };
+    if looks_sealed(&token) && !options.opaque_key && !taken_before() {
+        return Err(Unreadable::CiphertextAsToken);
+    }
+    Ok(token)
+}
+
+fn recorded_mode(record: Option<&SealRecord>) -> Option<SealMode> {
+    match record.map(|record| &record.mode) {
+        Some(RecordedMode::Known(mode)) => Some(*mode),
+        Some(RecordedMode::Unknown(_) | RecordedMode::None) | None => None,
+    }
+}
