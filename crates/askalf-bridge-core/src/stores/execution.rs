@@ -12,7 +12,8 @@ pub trait ExecutionStore: Send + Sync {
     /// Adds an execution as `pending`; its row is committed when this returns.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] where the id is taken, [`StoreError::Unavailable`].
+    /// [`StoreError::Conflict`] where the id is taken, [`StoreError::NotFound`] where the device is unknown or the principal
+    /// is itself a device, [`StoreError::Unavailable`].
     async fn add_execution(&self, who: &Principal, execution: NewExecution) -> Result<Execution, StoreError>;
 
     /// Marks an execution of this device as `running`, where it is `pending`. Answers whether it is open.
@@ -24,7 +25,7 @@ pub trait ExecutionStore: Send + Sync {
     /// Ends an execution, where it is open and the principal may end it: a device its own, an operator its user's.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`].
+    /// [`StoreError::Invalid`] where `end` is no end, [`StoreError::Unavailable`].
     async fn finish_execution(
         &self,
         who: &Principal,

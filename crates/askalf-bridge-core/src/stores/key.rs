@@ -18,7 +18,8 @@ pub trait KeyStore: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] where the prefix is taken (draw another), [`StoreError::User`] where the user is missing
-    /// or must be named, [`StoreError::Unavailable`].
+    /// or must be named, [`StoreError::NotFound`] where the device to bind it to is, [`StoreError::Invalid`] where the
+    /// name is too long, [`StoreError::Unavailable`].
     async fn add_key(&self, who: &Principal, key: NewKey) -> Result<Key, StoreError>;
 
     /// The keys, newest first, at most `limit`.

@@ -8,6 +8,8 @@ mod principal;
 
 use std::fmt;
 
+/// Words of the wire that the stores keep, so that a backend needs nothing but this crate.
+pub use askalf_proto::{Cause, DeviceType};
 pub use device::{Device, DeviceFacts, DeviceStatus, DeviceStore};
 pub use execution::{
     Execution, ExecutionEnd, ExecutionFilter, ExecutionStatus, ExecutionStore, Finish, NewExecution,
@@ -35,6 +37,9 @@ pub enum StoreError {
     /// Several users exist, or none of that name: the request must name one.
     #[error("{0}")]
     User(String),
+    /// A value that its column cannot hold, such as a name that is too long.
+    #[error("{0}")]
+    Invalid(String),
 }
 
 /// Kinds of things in the store.
@@ -66,6 +71,7 @@ impl StoreError {
             Self::Conflict(_) => "conflict",
             Self::NotFound(_) => "not-found",
             Self::User(_) => "user",
+            Self::Invalid(_) => "invalid",
         }
     }
 
@@ -78,6 +84,7 @@ impl StoreError {
             Self::NotFound(Kind::Device) => "list the devices with 'askalf-bridge devices list'",
             Self::NotFound(Kind::Execution) => "list the executions with 'askalf-bridge executions list'",
             Self::User(_) => "name an existing user with --user",
+            Self::Invalid(_) => "change that value and try again",
         }
     }
 }
