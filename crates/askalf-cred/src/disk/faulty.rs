@@ -41,7 +41,7 @@ impl<'a> FaultyDisk<'a> {
             fault,
             calls: Cell::new(0),
             log: RefCell::default(),
-            before: None,
+            rival: None,
         }
     }
 
