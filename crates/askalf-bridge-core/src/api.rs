@@ -13,7 +13,8 @@
 //! | `GET /api/v1/executions/{id}` | [`ExecutionView`] |
 //! | `POST /api/v1/executions/{id}/cancel` | 202 [`ExecutionView`] |
 //!
-//! Every error is [`ApiError`] with a status of 400, 401, 403, 404, 409, 413, 429 or 503.
+//! Every error is [`ApiError`] with a status of 400, 401, 403, 404, 405, 409, 413, 426, 500 or 503; where a wait is known, 503 has
+//! `Retry-After`. `limit` is 100 where it is missing, and at most 1000.
 
 use serde::{Deserialize, Serialize};
 
@@ -55,36 +56,60 @@ pub struct MintedKeyView {
 /// A key as listings show it. Times are RFC 3339 in UTC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyView {
-    #[allow(missing_docs)]
+    /// Its id.
     pub id: String,
+    /// What a person calls it.
     pub name: String,
+    /// The first characters of its token, by which it is found in a log.
     pub key_prefix: String,
+    /// What it may do.
     pub scopes: Vec<String>,
+    /// `active` or `revoked`.
     pub status: String,
+    /// The user that owns it.
     pub user_id: Option<String>,
+    /// Tenant of its user.
     pub tenant_id: String,
+    /// The one device that it is bound to, if any.
     pub device_id: Option<String>,
+    /// When it was made.
     pub created_at: String,
+    /// When it ends; never where there is none.
     pub expires_at: Option<String>,
+    /// When it was revoked.
     pub revoked_at: Option<String>,
+    /// When it was last used.
     pub last_used_at: Option<String>,
+    /// How often it was used.
     pub usage_count: u64,
 }
 
 /// A device as listings show it. Times are RFC 3339 in UTC.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeviceView {
+    /// `dev_` and a ULID.
     pub id: String,
+    /// Its name.
     pub device_name: String,
+    /// `online`, `offline` or `busy`.
     pub status: String,
+    /// Host name.
     pub hostname: Option<String>,
+    /// Operating system.
     pub os: Option<String>,
+    /// Kind of device, in the forge's word.
     pub device_type: String,
+    /// Most tasks at once.
     pub max_concurrent_tasks: u32,
+    /// The user that it belongs to.
     pub user_id: String,
+    /// The key that it registered with.
     pub api_key_id: String,
+    /// What it says it can do.
     pub platform_capabilities: serde_json::Map<String, serde_json::Value>,
+    /// When it was last heard.
     pub last_seen_at: Option<String>,
+    /// When it first registered.
     pub created_at: String,
 }
 
@@ -129,7 +154,7 @@ pub enum DispatchEvent {
     },
     /// A piece of output.
     Output {
-        /// `stdout` or `stderr`.
+        /// `stdout` or `stderr`; the message type (`browser:...`) for news of another kind of device.
         stream: String,
         /// The text.
         data: String,
@@ -151,23 +176,42 @@ pub enum DispatchEvent {
 /// An execution as listings show it. Times are RFC 3339 in UTC.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ExecutionView {
+    /// `exec_` and a ULID.
     pub id: String,
+    /// `pending`, `running`, `completed`, `failed`, `cancelled` or `timeout`.
     pub status: String,
+    /// How it came to its end: `exit`, `signal`, `timeout`, `cancelled`, `interrupted`, `expired` or `refused`.
     pub cause: Option<String>,
+    /// Exit status, where it exited.
     pub exit_code: Option<i32>,
+    /// Number of the signal that ended it.
     pub signal: Option<i32>,
+    /// The device that runs it.
     pub device_id: Option<String>,
+    /// The user that it belongs to.
     pub owner_id: String,
+    /// What runs it.
     pub executor: Option<String>,
+    /// What was to be done.
     pub input: String,
+    /// What it wrote, up to the agent's cap.
     pub output: Option<String>,
+    /// What went wrong, for a person.
     pub error: Option<String>,
+    /// Cost in US dollars.
     pub cost: f64,
+    /// Turns of a model.
     pub turns: u32,
+    /// Tokens read by a model.
     pub input_tokens: u64,
+    /// Tokens written by a model.
     pub output_tokens: u64,
+    /// How long it ran, in milliseconds.
     pub duration_ms: Option<u64>,
+    /// When it was added.
     pub created_at: String,
+    /// When the device began.
     pub started_at: Option<String>,
+    /// When it ended.
     pub completed_at: Option<String>,
 }

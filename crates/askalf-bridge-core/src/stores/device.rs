@@ -26,7 +26,12 @@ pub trait DeviceStore: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] where it does not exist or belongs to another key, [`StoreError::Unavailable`].
-    async fn reconnect_device(&self, who: &Principal, id: &str, now: UnixMillis) -> Result<Device, StoreError>;
+    async fn reconnect_device(
+        &self,
+        who: &Principal,
+        id: &str,
+        now: UnixMillis,
+    ) -> Result<Device, StoreError>;
 
     /// Notes that a device was heard, and what it can do where that is told.
     ///
@@ -138,6 +143,8 @@ impl DeviceStatus {
 
     /// The status that a word of the table stands for.
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Online, Self::Offline, Self::Busy].into_iter().find(|status| status.as_str() == word)
+        [Self::Online, Self::Offline, Self::Busy]
+            .into_iter()
+            .find(|status| status.as_str() == word)
     }
 }

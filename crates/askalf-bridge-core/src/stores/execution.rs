@@ -20,7 +20,8 @@ pub trait ExecutionStore: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    async fn execution_running(&self, who: &Principal, id: &str, now: UnixMillis) -> Result<bool, StoreError>;
+    async fn execution_running(&self, who: &Principal, id: &str, now: UnixMillis)
+    -> Result<bool, StoreError>;
 
     /// Ends an execution, where it is open and the principal may end it: a device its own, an operator its user's.
     ///
@@ -38,7 +39,11 @@ pub trait ExecutionStore: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    async fn executions(&self, who: &Principal, filter: ExecutionFilter) -> Result<Vec<Execution>, StoreError>;
+    async fn executions(
+        &self,
+        who: &Principal,
+        filter: ExecutionFilter,
+    ) -> Result<Vec<Execution>, StoreError>;
 
     /// One execution.
     ///
@@ -199,8 +204,14 @@ pub enum ExecutionStatus {
 
 impl ExecutionStatus {
     /// Every status.
-    pub const ALL: [Self; 6] =
-        [Self::Pending, Self::Running, Self::Completed, Self::Failed, Self::Cancelled, Self::Timeout];
+    pub const ALL: [Self; 6] = [
+        Self::Pending,
+        Self::Running,
+        Self::Completed,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Timeout,
+    ];
 
     /// The status as `forge_executions.status` holds it.
     pub fn as_str(self) -> &'static str {

@@ -58,9 +58,17 @@ impl Principal {
     #[must_use]
     pub fn registered_as(self, id: &str) -> Self {
         match self {
-            Self::Device { tenant_id, user_id, key_id, .. } => {
-                Self::Device { tenant_id, user_id, key_id, device_id: Some(id.to_owned()) }
-            }
+            Self::Device {
+                tenant_id,
+                user_id,
+                key_id,
+                ..
+            } => Self::Device {
+                tenant_id,
+                user_id,
+                key_id,
+                device_id: Some(id.to_owned()),
+            },
             other => other,
         }
     }
@@ -69,9 +77,12 @@ impl Principal {
     pub fn owner(&self) -> Option<(&str, &str)> {
         match self {
             Self::Bridge | Self::LocalAdmin { .. } => None,
-            Self::Operator { tenant_id, user_id, .. } | Self::Device { tenant_id, user_id, .. } => {
-                Some((tenant_id, user_id))
+            Self::Operator {
+                tenant_id, user_id, ..
             }
+            | Self::Device {
+                tenant_id, user_id, ..
+            } => Some((tenant_id, user_id)),
         }
     }
 }

@@ -1,0 +1,129 @@
+//! Refusals as JSON.
+
+use std::time::Duration;
+
+use askalf_bridge_auth::Rejection;
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+
+use crate::api::ApiError;
+use crate::stores::StoreError;
+
+/// A refusal: a status and an [`ApiError`].
+#[derive(Debug, Clone)]
+pub(crate) struct HttpError {
+    status: StatusCode,
+    error: ApiError,
+    retry_after: Option<Duration>,
+}
+
+impl HttpError {
+    pub(crate) fn new(
+        status: StatusCode,
+        id: &str,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        let error = ApiError {
+            id: id.to_owned(),
+            message: message.into(),
+            hint: hint.into(),
+        };
+        Self {
+            status,
+            error,
+            retry_after: None,
+        }
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "invalid-request",
+            message,
+            "correct the request and send it again",
+        )
+    }
+
+    pub(crate) fn no_route() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "no-such-route",
+            "there is nothing at this path",
+            "check the path and the version of the program that asks",
+        )
+    }
+
+    pub(crate) fn method() -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method-not-allowed",
+            "this path does not know that method",
+            "check the method and the version of the program that asks",
+        )
+    }
+
+    pub(crate) fn foreign_user() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "foreign-user",
+            "this socket serves only the user that the bridge runs as",
+            "run the command as that user or as root",
+        )
+    }
+
+    pub(crate) fn with_retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+}
+
+impl From<StoreError> for HttpError {
+    fn from(error: StoreError) -> Self {
+        let status = match &error {
+            StoreError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            StoreError::Conflict(_) => StatusCode::CONFLICT,
+            StoreError::NotFound(_) => StatusCode::NOT_FOUND,
+            StoreError::User(_) | StoreError::Invalid(_) => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, error.id(), error.to_string(), error.hint())
+    }
+}
+
+impl From<Rejection> for HttpError {
+    fn from(rejection: Rejection) -> Self {
+        let status = match &rejection {
+            Rejection::Missing
+            | Rejection::Malformed
+            | Rejection::Unknown
+            | Rejection::Revoked
+            | Rejection::Expired => StatusCode::UNAUTHORIZED,
+            Rejection::UserInactive | Rejection::ScopeMissing => StatusCode::FORBIDDEN,
+            Rejection::Unavailable | Rejection::Overloaded { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let error = Self::new(status, rejection.id(), rejection.to_string(), rejection.hint());
+        match rejection {
+            Rejection::Overloaded { retry_after } => error.with_retry_after(retry_after),
+            _ => error,
+        }
+    }
+}
+
+impl IntoResponse for HttpError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.error)).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(wait) = self.retry_after {
+            // Whole seconds are all that the field holds (RFC 9110, section 10.2.3).
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        }
+        response
+    }
+}

@@ -1,0 +1,86 @@
+//! What an operator may set.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+/// How a bridge behaves. Every field has a default that fits a fleet of some thousand devices on one small machine.
+///
+/// ```
+/// use std::time::Duration;
+/// use askalf_bridge_core::BridgeOptions;
+///
+/// let options = BridgeOptions { interrupted_grace: Duration::from_secs(5), ..BridgeOptions::default() };
+/// assert_eq!(options.heartbeat_timeout, Duration::from_secs(90));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BridgeOptions {
+    /// Refuse the forge's older keys (scopes read, write, execute) at the socket. Off by default.
+    pub strict_scopes: bool,
+    /// Accept a token in the query of the URL, where proxies log it; with a warning each time. On by default, since the
+    /// oldest agents know no other way.
+    pub allow_query_token: bool,
+    /// How long an authenticated socket may stay without a registration: 30 s.
+    pub register_timeout: Duration,
+    /// How often a device is asked to beat: 30 s.
+    pub heartbeat_interval: Duration,
+    /// How long a device may be silent before its socket is closed with 4002: 90 s.
+    pub heartbeat_timeout: Duration,
+    /// After how many heartbeats the device is asked again what it can do: 10.
+    pub heartbeats_per_scan: u32,
+    /// How long the executions of a device that is gone stay open before they end `interrupted`: 60 s. Counted from the
+    /// end of its socket, and from the start of the bridge.
+    pub interrupted_grace: Duration,
+    /// How long one frame may take to be written before the peer counts as stuck: 20 s.
+    pub write_timeout: Duration,
+    /// How long a closed socket is kept for the peer to read the reason: 2 s.
+    pub close_timeout: Duration,
+    /// How long a shutdown waits for its sessions: 5 s.
+    pub shutdown_timeout: Duration,
+    /// How many key derivations run at once: the number of cores.
+    pub derivations: usize,
+    /// How many checks may wait for a derivation before more are answered `overloaded`: 1024, about 6 s of two cores.
+    pub derivations_waiting: usize,
+    /// What an overloaded bridge tells its peers to wait: 5 s.
+    pub overloaded_retry_after: Duration,
+    /// What a bridge whose database fails tells its peers to wait: 5 s.
+    pub unavailable_retry_after: Duration,
+    /// How many frames may wait for one device before its socket is closed as too slow: 64.
+    pub outgoing_frames: usize,
+    /// How many bytes may wait for one device before its socket is closed as too slow: 4 MiB.
+    pub outgoing_bytes: usize,
+    /// How many events may wait for one reader of an execution before pieces are left out: 256.
+    pub watcher_events: usize,
+    /// How many bytes of output may wait for one reader of an execution before pieces are left out: 1 MiB.
+    pub watcher_bytes: usize,
+    /// How many frames without sense a device may send in a minute before its socket is closed with 1002: 100.
+    pub bad_frames_per_minute: u32,
+    /// How often a quiet stream of events says that it is alive: 15 s.
+    pub idle_event_interval: Duration,
+}
+
+impl Default for BridgeOptions {
+    fn default() -> Self {
+        Self {
+            strict_scopes: false,
+            allow_query_token: true,
+            register_timeout: Duration::from_secs(30),
+            heartbeat_interval: Duration::from_secs(30),
+            heartbeat_timeout: Duration::from_secs(90),
+            heartbeats_per_scan: 10,
+            interrupted_grace: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(20),
+            close_timeout: Duration::from_secs(2),
+            shutdown_timeout: Duration::from_secs(5),
+            derivations: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            derivations_waiting: 1024,
+            overloaded_retry_after: Duration::from_secs(5),
+            unavailable_retry_after: Duration::from_secs(5),
+            outgoing_frames: 64,
+            outgoing_bytes: 4 * 1024 * 1024,
+            watcher_events: 256,
+            watcher_bytes: 1024 * 1024,
+            bad_frames_per_minute: 100,
+            idle_event_interval: Duration::from_secs(15),
+        }
+    }
+}

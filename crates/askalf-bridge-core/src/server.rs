@@ -1,0 +1,249 @@
+//! HTTP/1.1 on any listener: bounded connections, bounded headers, and an orderly end.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+#[cfg(unix)]
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tower::ServiceExt;
+
+use crate::http::HttpError;
+
+/// Bounds of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServeOptions {
+    /// Most connections at once, sockets of devices included: 16,384. More wait in the system's backlog.
+    pub max_connections: usize,
+    /// How long a client may take to send the head of a request: 10 s.
+    pub header_read_timeout: Duration,
+    /// Largest head of a request: 16 KiB.
+    pub max_header_bytes: usize,
+    /// How long open requests may take to end after the shutdown began: 10 s.
+    pub drain_timeout: Duration,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        Self {
+            max_connections: 16_384,
+            header_read_timeout: Duration::from_secs(10),
+            max_header_bytes: 16 * 1024,
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Where connections come from.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A local socket whose peers must run as `uid`, the bridge's own user, or as root.
+    #[cfg(unix)]
+    Unix {
+        /// The socket.
+        listener: UnixListener,
+        /// The user id that peers must have, besides 0.
+        uid: u32,
+    },
+}
+
+impl From<TcpListener> for Listener {
+    fn from(listener: TcpListener) -> Self {
+        Self::Tcp(listener)
+    }
+}
+
+/// The user id of the process at the other end of a local socket: an extension of each request that came over one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerUid(pub u32);
+
+/// Keeps a connection's place among [`ServeOptions::max_connections`]; a socket that was upgraded takes it along.
+#[derive(Debug, Clone)]
+pub(crate) struct ConnectionPlace(
+    #[allow(dead_code, reason = "held for its drop")] Arc<OwnedSemaphorePermit>,
+);
+
+/// Serves `router` on `listener` until `shutdown` resolves, then lets open requests end within
+/// [`ServeOptions::drain_timeout`].
+///
+/// Sockets of devices are no open requests: [`Bridge::shutdown`](crate::Bridge::shutdown) ends them, and the streams of
+/// dispatches with them. Pass [`Bridge::shutting_down`](crate::Bridge::shutting_down) as `shutdown`.
+///
+/// A connection that cannot be accepted (too many open files) is logged and tried again; nothing but `shutdown` ends
+/// the loop.
+pub async fn serve(
+    listener: impl Into<Listener>,
+    router: axum::Router,
+    options: ServeOptions,
+    shutdown: impl Future<Output = ()>,
+) {
+    let listener = listener.into();
+    let places = Arc::new(Semaphore::new(
+        options.max_connections.min(Semaphore::MAX_PERMITS),
+    ));
+    let (closing, _) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            _ = connections.join_next(), if !connections.is_empty() => continue,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        match accepted {
+            Ok((connection, place)) => {
+                connections.spawn(connection.serve(
+                    router.clone(),
+                    place,
+                    options.clone(),
+                    closing.subscribe(),
+                ));
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "a connection could not be accepted");
+                // Out of file descriptors: the backlog stays readable, so without a pause this would spin.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    drop(listener);
+    closing.send_replace(true);
+    let drained = tokio::time::timeout(options.drain_timeout, async {
+        while connections.join_next().await.is_some() {}
+    });
+    if drained.await.is_err() {
+        tracing::warn!(
+            connections = connections.len(),
+            "requests were cut off by the shutdown"
+        );
+    }
+}
+
+enum Connection {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream, Result<PeerUid, u32>),
+}
+
+async fn accept(
+    listener: &Listener,
+    places: &Arc<Semaphore>,
+) -> std::io::Result<(Connection, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places)
+        .acquire_owned()
+        .await
+        .map_err(std::io::Error::other)?;
+    let connection = match listener {
+        Listener::Tcp(listener) => {
+            let (stream, _) = listener.accept().await?;
+            // Frames are small and somebody waits for each.
+            stream.set_nodelay(true)?;
+            Connection::Tcp(stream)
+        }
+        #[cfg(unix)]
+        Listener::Unix { listener, uid } => {
+            let (stream, _) = listener.accept().await?;
+            let peer = stream.peer_cred()?.uid();
+            let peer = if peer == *uid || peer == 0 {
+                Ok(PeerUid(peer))
+            } else {
+                Err(peer)
+            };
+            Connection::Unix(stream, peer)
+        }
+    };
+    Ok((connection, place))
+}
+
+impl Connection {
+    async fn serve(
+        self,
+        router: axum::Router,
+        place: OwnedSemaphorePermit,
+        options: ServeOptions,
+        closing: watch::Receiver<bool>,
+    ) {
+        let place = ConnectionPlace(Arc::new(place));
+        match self {
+            Self::Tcp(stream) => {
+                serve_http(stream, options, closing, |mut request| {
+                    request.extensions_mut().insert(place.clone());
+                    answer(router.clone(), request)
+                })
+                .await
+            }
+            #[cfg(unix)]
+            Self::Unix(stream, Ok(peer)) => {
+                serve_http(stream, options, closing, |mut request| {
+                    request.extensions_mut().insert(place.clone());
+                    request.extensions_mut().insert(peer);
+                    answer(router.clone(), request)
+                })
+                .await
+            }
+            #[cfg(unix)]
+            Self::Unix(stream, Err(uid)) => {
+                tracing::warn!(uid, "a process of another user was refused at the local socket");
+                serve_http(stream, options, closing, |_| async {
+                    Ok(HttpError::foreign_user().into_response())
+                })
+                .await;
+            }
+        }
+    }
+}
+
+/// Resolves once the shutdown began. A closed channel counts: the server is gone.
+async fn begins(closing: &mut watch::Receiver<bool>) {
+    let _ = closing.wait_for(|closing| *closing).await;
+}
+
+async fn answer(router: axum::Router, request: Request<Incoming>) -> Result<Response, Infallible> {
+    router.oneshot(request.map(Body::new)).await
+}
+
+async fn serve_http<F>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    options: ServeOptions,
+    mut closing: watch::Receiver<bool>,
+    service: impl Fn(Request<Incoming>) -> F,
+) where
+    F: Future<Output = Result<Response, Infallible>>,
+{
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(options.header_read_timeout)
+        // hyper refuses buffers below 8 KiB.
+        .max_buf_size(options.max_header_bytes.max(8 * 1024))
+        .max_header_size(options.max_header_bytes)
+        .serve_connection(TokioIo::new(stream), service_fn(service))
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let outcome = tokio::select! {
+        biased;
+        () = begins(&mut closing) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+        outcome = &mut connection => outcome,
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(error = %error, "a connection ended early");
+    }
+}
