@@ -29,7 +29,7 @@ pub use limits::{
     MAX_CONTROL_PAYLOAD, MAX_FRAME_IN, MAX_FRAME_OUT, MAX_HELD_EXECUTIONS, MAX_ID, MAX_NAME, RESULT_OVERHEAD,
 };
 pub use negotiation::{Feature, Features, PROTOCOL};
-pub use text::{clip_to_json, json_len, one_line};
+pub use text::{clip_to_json, json_len, json_prefix, json_suffix, left_out, one_line};
 
 /// Path of the WebSocket endpoint on the bridge.
 pub const ENDPOINT_PATH: &str = "/ws/agent-bridge";

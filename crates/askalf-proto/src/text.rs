@@ -31,19 +31,25 @@ pub fn clip_to_json(text: &str, max: usize) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     if max < NOTICE {
-        return Cow::Borrowed(prefix_within(text, max));
+        return Cow::Borrowed(json_prefix(text, max));
     }
     let each = (max - NOTICE) / 2;
-    let head = prefix_within(text, each);
-    let tail = suffix_within(&text[head.len()..], each);
+    let head = json_prefix(text, each);
+    let tail = json_suffix(&text[head.len()..], each);
     let missing = text.len() - head.len() - tail.len();
-    Cow::Owned(format!("{head}\n[{missing} bytes left out]\n{tail}"))
+    Cow::Owned(format!("{head}{}{tail}", left_out(missing)))
 }
 
-/// Bytes kept free for the line that says how much is missing: it has at most 20 digits, and stays below this once escaped.
+/// Most bytes that [`left_out`] takes inside a JSON string: it has at most 20 digits.
 const NOTICE: usize = 64;
 
-fn prefix_within(text: &str, max: usize) -> &str {
+/// The line that stands where `bytes` bytes of a text were cut out: at most 64 bytes inside a JSON string.
+pub fn left_out(bytes: usize) -> String {
+    format!("\n[{bytes} bytes left out]\n")
+}
+
+/// The longest beginning of `text`, in whole characters, that takes at most `max` bytes inside a JSON string.
+pub fn json_prefix(text: &str, max: usize) -> &str {
     let mut used = 0;
     for (at, char) in text.char_indices() {
         used += json_len(char.encode_utf8(&mut [0; 4]));
@@ -54,7 +60,8 @@ fn prefix_within(text: &str, max: usize) -> &str {
     text
 }
 
-fn suffix_within(text: &str, max: usize) -> &str {
+/// The longest end of `text`, in whole characters, that takes at most `max` bytes inside a JSON string.
+pub fn json_suffix(text: &str, max: usize) -> &str {
     let mut used = 0;
     for (at, char) in text.char_indices().rev() {
         used += json_len(char.encode_utf8(&mut [0; 4]));
