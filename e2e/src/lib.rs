@@ -1,1 +1,26 @@
-//! The harness of the end-to-end tests.
+//! The harness of the end-to-end tests: the two binaries as processes, and small peers of the older generation.
+//!
+//! Everything here blocks, with a deadline on every wait; a wait that fails shows what the processes wrote. Nothing is
+//! left behind: processes are killed and folders removed when their owner is dropped, also by a panic.
+
+mod agent;
+mod binaries;
+mod bridge;
+mod command;
+mod old_agent;
+mod old_forge;
+mod pids;
+mod process;
+mod wait;
+mod websocket;
+
+pub use agent::{Agent, OnDisk};
+pub use binaries::{Binaries, binaries, workspace_root};
+pub use bridge::{Bridge, Dispatch, MintedKey};
+pub use command::{Output, run};
+pub use old_agent::OldAgent;
+pub use old_forge::{DEVICE as OLD_FORGE_DEVICE, ForgeEvent, OldForge};
+pub use pids::{Watched, pids_in};
+pub use process::{Line, Process};
+pub use wait::{PATIENCE, until};
+pub use websocket::{Incoming, Reader, Writer, client};
