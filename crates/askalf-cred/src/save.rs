@@ -257,7 +257,7 @@ impl<'a> Save<'a> {
             document::encode(api_key, &record, self.config, MAX_CONFIG_BYTES).ok_or(SaveError::TooLarge)?;
         let staged = Staged::write(self.disk, &self.home.config_path(), &bytes)?;
         let written = staged.read_back(MAX_CONFIG_BYTES + 1)?;
-        if self.holds_what_was_saved(&written, key) {
+        if written == bytes && self.holds_what_was_saved(&written, key) {
             Ok(staged)
         } else {
             Err(SaveError::ReadBack {
@@ -292,7 +292,6 @@ impl<'a> Save<'a> {
         };
         credential.token.ct_eq(self.token)
             && credential.seal.mode == self.mode
-            && !credential.seal.stale
             && document::same_config(&credential.config, self.config)
     }
 

@@ -1,8 +1,10 @@
 //! Saves with a fault at each of their calls.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use askalf_bridge_auth::Token;
@@ -11,9 +13,9 @@ use tempfile::TempDir;
 
 use crate::config::AgentConfig;
 use crate::disk::faulty::{Fault, FaultyDisk};
-use crate::disk::{Disk, Steady};
+use crate::disk::{Disk, Steady, SystemDisk};
 use crate::home::Home;
-use crate::load::{LoadOutcome, load};
+use crate::load::{LoadOptions, LoadOutcome, load, load_on};
 use crate::save::{Save, SaveOptions, Saved, save};
 use crate::save_error::SaveError;
 use crate::seal::SealMode;
@@ -139,12 +141,21 @@ fn calls_of(before: Before) -> usize {
 
 #[test]
 fn killed_before_each_call_and_after_the_last_nothing_is_lost() {
+    let mut stranded = Vec::new();
     for before in ALL {
         for at in 0..=calls_of(before) {
             let point = format!("{before:?}, killed at call {at}");
             let scene = Scene::set(before);
             let disk = FaultyDisk::new(at, Fault::Killed);
-            let _ = scene.save_new(&disk);
+            match scene.save_new(&disk) {
+                Ok(_) => assert_eq!(scene.token().as_deref(), Some(NEW), "{point}"),
+                Err(error @ SaveError::Stranded { .. }) => stranded.push(error),
+                Err(_) => assert_eq!(
+                    fs::read(scene.home.config_path()).ok(),
+                    scene.old_bytes,
+                    "{point}"
+                ),
+            }
             scene.assert_nothing_lost(before, &point);
 
             // The next save needs no help, and leaves no litter.
@@ -165,6 +176,16 @@ fn killed_before_each_call_and_after_the_last_nothing_is_lost() {
             }
         }
     }
+    // A disk that dies between the moving aside and the last step: the error says where the old file is.
+    for error in &stranded {
+        let text = error.to_string();
+        assert!(
+            text.contains("; the unreadable file that was there before is kept as "),
+            "{text}"
+        );
+        assert!(text.contains(".unreadable-20260131T235959Z"), "{text}");
+    }
+    assert!(!stranded.is_empty());
 }
 
 #[test]
@@ -227,16 +248,22 @@ fn a_disk_that_takes_one_byte_at_a_time_gets_them_all() {
 #[test]
 fn a_file_that_does_not_read_back_never_takes_the_place_of_the_old_one() {
     let sound = FaultyDisk::sound();
-    Scene::set(Before::KeyfileMissing).save_new(&sound).unwrap();
+    let scene = Scene::set(Before::KeyfileMissing);
+    scene.save_new(&sound).unwrap();
+    let config_len = fs::read(scene.home.config_path()).unwrap().len();
     let log = sound.log();
     let writes: Vec<_> = (0..log.len()).filter(|at| log[*at] == "write").collect();
     assert_eq!(writes.len(), 2, "one of the keyfile, one of agent.json: {log:?}");
-    for at in writes {
-        let scene = Scene::set(Before::KeyfileMissing);
-        let error = scene.save_new(&FaultyDisk::new(at, Fault::Corrupts)).unwrap_err();
-        assert!(matches!(error, SaveError::ReadBack { .. }), "{error}");
-        assert_eq!(scene.kept(), ["agent.json"]);
-        assert_eq!(scene.names().len(), 1, "{:?}", scene.names());
+    for (at, len) in writes.into_iter().zip([32, config_len]) {
+        for byte in 0..len {
+            let scene = Scene::set(Before::KeyfileMissing);
+            let error = scene
+                .save_new(&FaultyDisk::new(at, Fault::Corrupts(byte)))
+                .unwrap_err();
+            assert!(matches!(error, SaveError::ReadBack { .. }), "{error}");
+            assert_eq!(scene.kept(), ["agent.json"]);
+            assert_eq!(scene.names().len(), 1, "{:?}", scene.names());
+        }
     }
 }
 
@@ -313,4 +340,67 @@ fn the_loser_of_a_race_for_the_keyfile_seals_under_the_winners() {
     assert_eq!(fs::read(&keyfile).unwrap(), THEIRS);
     assert_eq!(scene.token().as_deref(), Some(NEW));
     assert_eq!(scene.kept().len(), 1);
+}
+
+#[test]
+fn nothing_of_another_user_is_used_or_replaced() {
+    let us = SystemDisk.us();
+    let check = |file: fn(&Home) -> PathBuf, id: &str, exit_code: u8, text: &str, hint: &str| {
+        let scene = Scene::set(Before::Ready);
+        let error = scene
+            .save_new(&FaultyDisk::sound().foreign(file(&scene.home)))
+            .unwrap_err();
+        let expand = |text: &str| {
+            text.replace('~', &scene.home.path().display().to_string())
+                .replace("(us)", &format!("({us})"))
+        };
+        assert_eq!((error.id(), error.exit_code()), (id, exit_code));
+        assert_eq!(error.to_string(), expand(text));
+        assert_eq!(error.hint(), expand(hint));
+        assert_eq!(scene.token().as_deref(), Some(OLD), "{id}");
+    };
+    check(
+        Home::config_path,
+        "save-foreign-owner",
+        77,
+        "~/agent.json is owned by uid 4242, not by the user that runs this program (us): it is not replaced",
+        "run the command as uid 4242, or move ~/agent.json away first",
+    );
+    check(
+        |home| home.path().to_path_buf(),
+        "home-foreign-owner",
+        77,
+        "the folder ~ is owned by uid 4242, not by the user that runs this program (us)",
+        "run the command as uid 4242, or set ASKALF_HOME to a folder of your own",
+    );
+    let number = us.trim_start_matches("uid ");
+    let chown = format!("run `chown {number} ~/keyfile` as root, or run this program as the keyfile's owner");
+    let text = "the keyfile ~/keyfile is owned by uid 4242, not by the user that runs this program (us)";
+    check(Home::keyfile_path, "keyfile-wrong-owner", 78, text, &chown);
+
+    let scene = Scene::set(Before::Ready);
+    let disk = FaultyDisk::sound().foreign(scene.home.keyfile_path());
+    let LoadOutcome::Refused(unreadable) = load_on(&Steady(&disk), &scene.home, &LoadOptions::default())
+    else {
+        panic!("a foreign keyfile was used")
+    };
+    assert_eq!(unreadable.id(), "keyfile-wrong-owner");
+    assert!(unreadable.is_local_fault());
+}
+
+/// A save in another process replaces the keyfile between this load's look at agent.json and its look at the keyfile.
+#[test]
+fn a_load_across_a_save_reads_again_instead_of_crying_damage() {
+    let scene = Scene::set(Before::Ready);
+    let done = Cell::new(false);
+    let disk = FaultyDisk::sound().before("open keyfile", || {
+        if !done.replace(true) {
+            fs::remove_file(scene.home.keyfile_path()).unwrap();
+            scene.save_new(&FaultyDisk::sound()).unwrap();
+        }
+    });
+    let LoadOutcome::Ready(credential) = load_on(&Steady(&disk), &scene.home, &LoadOptions::default()) else {
+        panic!("neither the old nor the new credential")
+    };
+    assert_eq!(credential.token.expose_secret(), NEW);
 }

@@ -2,7 +2,7 @@ use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
 use std::fs::{File, TryLockError};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Disk, Facts, SystemDisk};
 
@@ -15,8 +15,8 @@ pub(crate) enum Fault {
     Killed,
     /// From that call on the disk takes one byte at a time.
     OneByteWrites,
-    /// That call, if it writes, writes the first byte wrong.
-    Corrupts,
+    /// That call, if it writes, writes one bit of this byte wrong.
+    Corrupts(usize),
 }
 
 /// What another process does just before a call.
@@ -32,6 +32,7 @@ pub(crate) struct FaultyDisk<'a> {
     calls: Cell<usize>,
     log: RefCell<Vec<String>>,
     rival: Option<Rival<'a>>,
+    foreign: Option<PathBuf>,
 }
 
 impl<'a> FaultyDisk<'a> {
@@ -42,6 +43,7 @@ impl<'a> FaultyDisk<'a> {
             calls: Cell::new(0),
             log: RefCell::default(),
             rival: None,
+            foreign: None,
         }
     }
 
@@ -57,6 +59,26 @@ impl<'a> FaultyDisk<'a> {
             act: Box::new(act),
         });
         self
+    }
+
+    /// Lets a file belong to user 4242, which only root could really do.
+    pub(crate) fn foreign(mut self, path: PathBuf) -> Self {
+        self.foreign = Some(path);
+        self
+    }
+
+    fn with_owner(&self, facts: Facts) -> Facts {
+        let foreign = self
+            .foreign
+            .as_deref()
+            .and_then(|path| SystemDisk.facts_at(path).ok());
+        match foreign {
+            Some(foreign) if foreign.version.inode == facts.version.inode => Facts {
+                foreign_owner: Some("uid 4242".into()),
+                ..facts
+            },
+            _ => facts,
+        }
     }
 
     pub(crate) fn calls(&self) -> usize {
@@ -97,10 +119,14 @@ impl Disk for FaultyDisk<'_> {
         SystemDisk.us()
     }
     fn facts_at(&self, path: &Path) -> io::Result<Facts> {
-        self.call("look-at", Some(path), || SystemDisk.facts_at(path))
+        self.call("look-at", Some(path), || {
+            SystemDisk.facts_at(path).map(|facts| self.with_owner(facts))
+        })
     }
     fn facts(&self, file: &File) -> io::Result<Facts> {
-        self.call("look", None, || SystemDisk.facts(file))
+        self.call("look", None, || {
+            SystemDisk.facts(file).map(|facts| self.with_owner(facts))
+        })
     }
     fn open(&self, path: &Path) -> io::Result<File> {
         self.call("open", Some(path), || SystemDisk.open(path))
@@ -131,8 +157,8 @@ impl Disk for FaultyDisk<'_> {
         let mut bytes = bytes.to_vec();
         match self.fault {
             Fault::OneByteWrites if n >= self.at => bytes.truncate(1),
-            Fault::Corrupts if n == self.at => bytes[0] ^= 1,
-            Fault::Once(_) | Fault::Killed | Fault::OneByteWrites | Fault::Corrupts => {}
+            Fault::Corrupts(byte) if n == self.at => bytes[byte] ^= 1,
+            Fault::Once(_) | Fault::Killed | Fault::OneByteWrites | Fault::Corrupts(_) => {}
         }
         self.call("write", None, || SystemDisk.write(file, &bytes))
     }

@@ -149,3 +149,55 @@ fn user(uid: u32) -> String {
 fn flags(flags: OFlags) -> i32 {
     flags.bits().cast_signed()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Root can give a file away; for everybody else the root folder is foreign.
+    #[test]
+    fn the_owner_is_told_when_it_is_not_us() {
+        let scratch = tempfile::tempdir().unwrap();
+        let file = scratch.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert_eq!(SystemDisk.facts_at(&file).unwrap().foreign_owner, None);
+        let (foreign, owner) = if std::os::unix::fs::chown(&file, Some(4242), None).is_ok() {
+            (file.as_path(), "uid 4242")
+        } else {
+            (Path::new("/"), "uid 0")
+        };
+        assert_eq!(
+            SystemDisk.facts_at(foreign).unwrap().foreign_owner.as_deref(),
+            Some(owner)
+        );
+    }
+
+    #[test]
+    fn any_right_of_others_is_told() {
+        let scratch = tempfile::tempdir().unwrap();
+        let file = scratch.path().join("file");
+        fs::write(&file, "").unwrap();
+        for (mode, told) in [
+            (0o600, None),
+            (0o700, None),
+            (0o601, Some("mode 0601")),
+            (0o604, Some("mode 0604")),
+            (0o620, Some("mode 0620")),
+        ] {
+            fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+            assert_eq!(SystemDisk.facts_at(&file).unwrap().exposed.as_deref(), told);
+        }
+    }
+
+    #[test]
+    fn a_symlink_is_neither_opened_nor_written_through() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (file, link) = (scratch.path().join("file"), scratch.path().join("link"));
+        fs::write(&file, "x").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert!(SystemDisk.open(&link).is_err());
+        assert!(SystemDisk.create(&link).is_err());
+        assert!(SystemDisk.open_lock(&link).is_err());
+        assert_eq!(SystemDisk.facts_at(&link).unwrap().kind, Kind::Symlink);
+    }
+}
