@@ -14,6 +14,7 @@ mod lock;
 mod save;
 mod save_error;
 #[cfg(test)]
+#[cfg(unix)]
 mod save_faults;
 mod seal;
 mod staging;
