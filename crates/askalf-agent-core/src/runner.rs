@@ -113,7 +113,9 @@ impl RunnerError {
     /// What to do next.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Spawn(_) => "check process limits and memory of the device, and that the agent's binary was not removed",
+            Self::Spawn(_) => {
+                "check process limits and memory of the device, and that the agent's binary was not removed"
+            }
             Self::Socket(_) => "try again; if it stays, restart the agent",
             Self::Command(_) => "shorten the task's input",
         }

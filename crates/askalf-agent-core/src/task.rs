@@ -93,7 +93,10 @@ pub struct OutputChunk {
 impl TaskOutput {
     /// A way for the output of one execution into a bounded queue.
     pub fn new(execution_id: impl Into<String>, sender: mpsc::Sender<OutputChunk>) -> Self {
-        Self { execution_id: execution_id.into(), sender }
+        Self {
+            execution_id: execution_id.into(),
+            sender,
+        }
     }
 
     /// Passes on a piece of output, waiting for room. Nobody may be listening any more: then it is dropped, and
@@ -101,7 +104,11 @@ impl TaskOutput {
     ///
     /// Cancel-safe: a piece is passed on whole or not at all.
     pub async fn send(&self, stream: OutputStream, text: String) {
-        let chunk = OutputChunk { execution_id: self.execution_id.clone(), stream, text };
+        let chunk = OutputChunk {
+            execution_id: self.execution_id.clone(),
+            stream,
+            text,
+        };
         let _nobody_listens = self.sender.send(chunk).await;
     }
 }

@@ -1,0 +1,618 @@
+//! What each fault means: one disposition and one reason for every one.
+
+use std::time::Duration;
+
+use askalf_proto::{BridgeError, ErrorCode, Reason};
+
+use super::StateReason;
+use super::fault::{BadFrame, Fault, Wait};
+
+/// What the agent does about a [`Fault`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disposition {
+    /// Come back with backoff, not before the time that the server named.
+    Backoff {
+        /// The server's wish, not clamped yet.
+        retry_after: Option<Duration>,
+    },
+    /// Only a person can help, but nothing says that the key is bad: come back slowly.
+    SlowRetry,
+    /// The key is bad for certain: wait for a new one, look again now and then.
+    RepairRequired {
+        /// How often to look.
+        recheck: Recheck,
+    },
+    /// An old forge refused the key and did not say why, which it also does when its own database is down: one more
+    /// try, then as [`Disposition::RepairRequired`].
+    SecondTry,
+    /// Another socket with the same key took over: backoff, and a slow retry where it happens twice within a minute.
+    Replaced,
+    /// The bridge does not know the device id: forget it and register on the same socket.
+    ForgetDevice,
+    /// The bridge could not stand a frame of ours: backoff; a frame that does it again and again must not block
+    /// the others.
+    Quarantine,
+    /// Nothing that matters to the connection.
+    Ignore,
+}
+
+/// How often to try a refused key again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recheck {
+    /// Every 10 minutes: the bridge said why, which costs it little.
+    Soon,
+    /// Every hour.
+    Hourly,
+}
+
+/// A fault with what it means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// What to do.
+    pub disposition: Disposition,
+    /// What to say.
+    pub reason: StateReason,
+}
+
+const BACKOFF: Disposition = Disposition::Backoff { retry_after: None };
+const COMES_BACK: &str = "nothing to do: the agent tries again by itself";
+const PAIR: &str = "run 'askalf-agent pair' with a good key, or see 'askalf-agent recovery'";
+const ASK_OPERATOR: &str = "ask the operator to activate the user of this key; pairing again does not help";
+const CHECK_URL: &str = "check the bridge's URL; 'askalf-agent pair --url URL' sets another";
+
+impl Fault {
+    /// What the fault means.
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self::NameLookup { detail } => verdict(
+                BACKOFF,
+                "name-lookup",
+                format!("the bridge's name cannot be looked up: {detail}"),
+                "check the bridge's URL and the device's name servers",
+            ),
+            Self::Unreachable { detail } => verdict(
+                BACKOFF,
+                "unreachable",
+                format!("the bridge cannot be reached: {detail}"),
+                "check that the bridge runs and that the device is connected to the network",
+            ),
+            Self::NoAnswer { waited_for, waited } => {
+                let what = match waited_for {
+                    Wait::Connection => "took no connection",
+                    Wait::Upgrade => "did not answer the upgrade request",
+                };
+                verdict(
+                    BACKOFF,
+                    "no-answer",
+                    format!("the bridge {what} within {} s", waited.as_secs()),
+                    "check that the bridge runs and that no firewall drops its packets",
+                )
+            }
+            Self::TlsHandshake { detail } => verdict(
+                BACKOFF,
+                "tls-handshake",
+                format!("the TLS handshake failed: {detail}"),
+                "check that the URL's port is the TLS port of the bridge",
+            ),
+            Self::Certificate { detail } => verdict(
+                Disposition::SlowRetry,
+                "certificate",
+                format!("the bridge's certificate is not the expected one: {detail}"),
+                "compare the fingerprints with the operator; a captive portal or an inspecting proxy looks the same",
+            ),
+            Self::HttpStatus {
+                status,
+                server,
+                retry_after,
+            } => http_status(*status, server.as_deref(), *retry_after),
+            Self::NotWebSocket { detail } => verdict(
+                Disposition::SlowRetry,
+                "not-a-bridge",
+                format!("what answers at the bridge's URL is not a bridge: {detail}"),
+                CHECK_URL,
+            ),
+            Self::Refused(error) => refused(error),
+            Self::Closed { code, text } => closed(*code, text),
+            Self::Lost { detail } => verdict(
+                BACKOFF,
+                "connection-lost",
+                format!("the connection to the bridge was lost: {detail}"),
+                COMES_BACK,
+            ),
+            Self::Silent { silent } => verdict(
+                BACKOFF,
+                "heartbeat-lost",
+                format!("the bridge was silent for {} s", silent.as_secs()),
+                COMES_BACK,
+            ),
+            Self::NotRegistered { tries } => verdict(
+                BACKOFF,
+                "not-registered",
+                format!("the bridge did not register the device, though asked {tries} times"),
+                "if it stays, ask the operator for the bridge's log",
+            ),
+            Self::BadFrame(frame) => {
+                let (id, text) = match frame {
+                    BadFrame::TooLarge { bytes } => (
+                        "frame-too-large",
+                        format!(
+                            "the bridge sent a frame of {bytes} bytes, which is more than a frame may have"
+                        ),
+                    ),
+                    BadFrame::NotUtf8 => (
+                        "frame-not-utf8",
+                        "the bridge sent a text frame that is not UTF-8".to_owned(),
+                    ),
+                    BadFrame::Protocol { detail } => (
+                        "websocket-protocol",
+                        format!("the bridge broke the WebSocket protocol: {detail}"),
+                    ),
+                };
+                verdict(
+                    BACKOFF,
+                    id,
+                    text,
+                    "if it stays, ask the operator for the bridge's log",
+                )
+            }
+        }
+    }
+}
+
+fn verdict(disposition: Disposition, id: &'static str, text: String, hint: &'static str) -> Verdict {
+    Verdict {
+        disposition,
+        reason: StateReason::new(id, text, hint),
+    }
+}
+
+/// An answer to the upgrade request. It comes before the bridge has looked at the key, so it never says anything
+/// about the key.
+fn http_status(status: u16, server: Option<&str>, retry_after: Option<Duration>) -> Verdict {
+    let who = server.map_or_else(String::new, |server| format!(" (it calls itself {server})"));
+    let backoff = Disposition::Backoff { retry_after };
+    match status {
+        401 | 403 => verdict(
+            backoff,
+            "access-gateway",
+            format!("a gateway in front of the bridge answered {status}{who}; the key was not looked at"),
+            "ask the operator for access through the gateway; pairing again does not help",
+        ),
+        407 => verdict(
+            backoff,
+            "proxy-authentication",
+            format!("a proxy on the way demands a login: it answered {status}{who}"),
+            "set the proxy's user and password where its URL is set; pairing again does not help",
+        ),
+        300..=399 => verdict(
+            Disposition::SlowRetry,
+            "redirected",
+            format!("the bridge's URL leads elsewhere: the server answered {status}{who}"),
+            CHECK_URL,
+        ),
+        404 => verdict(
+            Disposition::SlowRetry,
+            "wrong-url",
+            format!("there is no bridge at this URL: the server answered {status}{who}"),
+            CHECK_URL,
+        ),
+        429 => verdict(
+            backoff,
+            "too-many-requests",
+            format!("the bridge asks to slow down: it answered {status}{who}"),
+            COMES_BACK,
+        ),
+        500..=599 => verdict(
+            backoff,
+            "bridge-fault",
+            format!("the bridge, or a proxy before it, answered {status}{who}"),
+            COMES_BACK,
+        ),
+        200..=299 => verdict(
+            Disposition::SlowRetry,
+            "not-a-bridge",
+            format!("what answers at the bridge's URL is not a bridge: it answered {status}{who}"),
+            CHECK_URL,
+        ),
+        other => verdict(
+            backoff,
+            "http-status",
+            format!("the upgrade was answered by {other}{who}"),
+            CHECK_URL,
+        ),
+    }
+}
+
+fn refused(error: &BridgeError) -> Verdict {
+    let retry_after = error.retry_after_ms.map(Duration::from_millis);
+    match &error.code {
+        ErrorCode::AuthFailed => auth_failed(error.reason, &error.message, retry_after),
+        ErrorCode::UserNotFound => match error.reason {
+            Some(Reason::Unavailable | Reason::Overloaded) => cannot_check(retry_after),
+            Some(
+                Reason::UserInactive
+                | Reason::Unknown
+                | Reason::Revoked
+                | Reason::Expired
+                | Reason::ScopeMissing,
+            )
+            | None => user_inactive(),
+        },
+        ErrorCode::AuthRequired => verdict(
+            BACKOFF,
+            "key-stripped",
+            "the bridge says that no key was sent, though one was".to_owned(),
+            "something between the device and the bridge strips the Authorization header: check proxies on the way",
+        ),
+        ErrorCode::DeviceNotFound | ErrorCode::MissingDeviceId => verdict(
+            Disposition::ForgetDevice,
+            "device-not-found",
+            "the bridge does not know the device's id; the device registers anew".to_owned(),
+            COMES_BACK,
+        ),
+        ErrorCode::ServerShutdown => verdict(
+            Disposition::Backoff { retry_after },
+            "bridge-shutdown",
+            "the bridge is going down".to_owned(),
+            COMES_BACK,
+        ),
+        ErrorCode::InternalError => match error.reason {
+            Some(Reason::Unavailable | Reason::Overloaded) => cannot_check(retry_after),
+            Some(
+                Reason::Unknown
+                | Reason::Revoked
+                | Reason::Expired
+                | Reason::ScopeMissing
+                | Reason::UserInactive,
+            )
+            | None => verdict(
+                Disposition::Backoff { retry_after },
+                "bridge-fault",
+                with_message("the bridge failed", &error.message),
+                "if it stays, ask the operator; an old bridge also says so to a user with more than 10 devices",
+            ),
+        },
+        ErrorCode::InvalidJson
+        | ErrorCode::AlreadyRegistered
+        | ErrorCode::UnknownType
+        | ErrorCode::Other(_) => verdict(
+            Disposition::Ignore,
+            "bridge-complaint",
+            with_message(&format!("the bridge answered {}", error.code), &error.message),
+            "",
+        ),
+    }
+}
+
+fn auth_failed(reason: Option<Reason>, message: &str, retry_after: Option<Duration>) -> Verdict {
+    let bad_key = |id, text: &str| {
+        let recheck = Recheck::Soon;
+        verdict(Disposition::RepairRequired { recheck }, id, text.to_owned(), PAIR)
+    };
+    match reason {
+        Some(Reason::Unknown) => bad_key("unknown", "the bridge does not know this key"),
+        Some(Reason::Revoked) => bad_key("revoked", "this key was revoked"),
+        Some(Reason::Expired) => bad_key("expired", "this key has expired"),
+        Some(Reason::ScopeMissing) => bad_key("scope_missing", "this key may not be used by a device"),
+        Some(Reason::UserInactive) => user_inactive(),
+        Some(Reason::Unavailable | Reason::Overloaded) => cannot_check(retry_after),
+        None => verdict(
+            Disposition::SecondTry,
+            "no_reason",
+            with_message("the bridge refused this key and did not say why", message),
+            PAIR,
+        ),
+    }
+}
+
+fn user_inactive() -> Verdict {
+    verdict(
+        Disposition::RepairRequired {
+            recheck: Recheck::Soon,
+        },
+        "user_inactive",
+        "the user of this key is suspended or does not exist any more".to_owned(),
+        ASK_OPERATOR,
+    )
+}
+
+/// A fault of the bridge, whatever code it comes under: it says nothing about the key.
+fn cannot_check(retry_after: Option<Duration>) -> Verdict {
+    verdict(
+        Disposition::Backoff { retry_after },
+        "bridge-cannot-check",
+        "the bridge cannot check keys at the moment".to_owned(),
+        COMES_BACK,
+    )
+}
+
+fn closed(code: Option<u16>, text: &str) -> Verdict {
+    match code {
+        // The device:error that explains a 4001 comes first; where it was lost, the text stands in for it.
+        Some(4001) => match text {
+            "Missing token" => refused(&error_without_reason(ErrorCode::AuthRequired)),
+            "User not found" => user_inactive(),
+            other => auth_failed(None, other, None),
+        },
+        Some(4002) => verdict(
+            BACKOFF,
+            "heartbeat-timeout",
+            "the bridge heard nothing of the device for too long".to_owned(),
+            COMES_BACK,
+        ),
+        Some(4003) => verdict(
+            Disposition::Replaced,
+            "replaced",
+            "another connection with this key took the place of this one".to_owned(),
+            COMES_BACK,
+        ),
+        Some(code @ (1002 | 1007 | 1009)) => verdict(
+            Disposition::Quarantine,
+            "frame-refused",
+            with_message(
+                &format!("the bridge could not stand a frame of this device ({code})"),
+                text,
+            ),
+            "if it stays, upgrade the agent or the bridge",
+        ),
+        Some(1000) => verdict(
+            BACKOFF,
+            "closed-by-bridge",
+            with_message("the bridge closed the connection", text),
+            COMES_BACK,
+        ),
+        Some(1001 | 1012) => verdict(
+            BACKOFF,
+            "bridge-shutdown",
+            "the bridge is going down".to_owned(),
+            COMES_BACK,
+        ),
+        Some(code @ (1011 | 1013)) => verdict(
+            BACKOFF,
+            "bridge-fault",
+            with_message(&format!("the bridge cannot serve now ({code})"), text),
+            COMES_BACK,
+        ),
+        None | Some(1006) => verdict(
+            BACKOFF,
+            "connection-lost",
+            "the connection to the bridge was lost".to_owned(),
+            COMES_BACK,
+        ),
+        Some(code) => verdict(
+            BACKOFF,
+            "closed-by-bridge",
+            with_message(&format!("the bridge closed the connection ({code})"), text),
+            COMES_BACK,
+        ),
+    }
+}
+
+fn error_without_reason(code: ErrorCode) -> BridgeError {
+    BridgeError {
+        code,
+        message: String::new(),
+        reason: None,
+        retry_after_ms: None,
+    }
+}
+
+fn with_message(what: &str, message: &str) -> String {
+    if message.is_empty() {
+        what.to_owned()
+    } else {
+        format!("{what}: {message}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(code: ErrorCode, reason: Option<Reason>, retry_after_ms: Option<u64>) -> Fault {
+        Fault::Refused(BridgeError {
+            reason,
+            retry_after_ms,
+            ..error_without_reason(code)
+        })
+    }
+
+    fn close(code: u16, text: &str) -> Fault {
+        Fault::Closed {
+            code: Some(code),
+            text: text.to_owned(),
+        }
+    }
+
+    fn http(status: u16) -> Fault {
+        Fault::HttpStatus {
+            status,
+            server: Some("gateway".to_owned()),
+            retry_after: Some(Duration::from_secs(7)),
+        }
+    }
+
+    fn outcome(fault: &Fault) -> (Disposition, String) {
+        let verdict = fault.verdict();
+        (verdict.disposition, verdict.reason.id.into_owned())
+    }
+
+    #[test]
+    fn faults_of_the_network_and_of_the_bridge_are_backed_off() {
+        let detail = "x".to_owned();
+        for (fault, id) in [
+            (
+                Fault::Unreachable {
+                    detail: detail.clone(),
+                },
+                "unreachable",
+            ),
+            (
+                Fault::NameLookup {
+                    detail: detail.clone(),
+                },
+                "name-lookup",
+            ),
+            (
+                Fault::TlsHandshake {
+                    detail: detail.clone(),
+                },
+                "tls-handshake",
+            ),
+            (Fault::Lost { detail }, "connection-lost"),
+            (
+                Fault::Closed {
+                    code: None,
+                    text: String::new(),
+                },
+                "connection-lost",
+            ),
+            (close(1000, ""), "closed-by-bridge"),
+            (close(1001, "Server shutting down"), "bridge-shutdown"),
+            (close(1006, ""), "connection-lost"),
+            (close(1011, ""), "bridge-fault"),
+            (close(1012, ""), "bridge-shutdown"),
+            (close(1013, ""), "bridge-fault"),
+            (close(4002, "Heartbeat timeout"), "heartbeat-timeout"),
+            (close(4999, ""), "closed-by-bridge"),
+            (
+                Fault::Silent {
+                    silent: Duration::from_secs(60),
+                },
+                "heartbeat-lost",
+            ),
+            (Fault::NotRegistered { tries: 3 }, "not-registered"),
+            (Fault::BadFrame(BadFrame::NotUtf8), "frame-not-utf8"),
+            (
+                Fault::BadFrame(BadFrame::TooLarge { bytes: 1 }),
+                "frame-too-large",
+            ),
+            (error(ErrorCode::AuthRequired, None, None), "key-stripped"),
+            (close(4001, "Missing token"), "key-stripped"),
+        ] {
+            assert_eq!(outcome(&fault), (BACKOFF, id.to_owned()), "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn the_servers_wish_is_kept() {
+        let wish = Disposition::Backoff {
+            retry_after: Some(Duration::from_millis(1500)),
+        };
+        for (code, reason) in [
+            (ErrorCode::ServerShutdown, None),
+            (ErrorCode::InternalError, None),
+            (ErrorCode::InternalError, Some(Reason::Unavailable)),
+            (ErrorCode::InternalError, Some(Reason::Overloaded)),
+            // A fault of the bridge can never look like a bad key, whatever code it hides under.
+            (ErrorCode::InternalError, Some(Reason::Unknown)),
+            (ErrorCode::AuthFailed, Some(Reason::Unavailable)),
+            (ErrorCode::AuthFailed, Some(Reason::Overloaded)),
+            (ErrorCode::UserNotFound, Some(Reason::Unavailable)),
+        ] {
+            let fault = error(code, reason, Some(1500));
+            assert_eq!(fault.verdict().disposition, wish, "{fault:?}");
+        }
+        let waits = Disposition::Backoff {
+            retry_after: Some(Duration::from_secs(7)),
+        };
+        for (status, id) in [
+            (401, "access-gateway"),
+            (403, "access-gateway"),
+            (407, "proxy-authentication"),
+            (429, "too-many-requests"),
+            (500, "bridge-fault"),
+            (503, "bridge-fault"),
+            (418, "http-status"),
+        ] {
+            assert_eq!(outcome(&http(status)), (waits, id.to_owned()));
+        }
+    }
+
+    #[test]
+    fn only_a_definite_answer_leads_to_repair() {
+        let repair = Disposition::RepairRequired {
+            recheck: Recheck::Soon,
+        };
+        for (reason, id) in [
+            (Reason::Unknown, "unknown"),
+            (Reason::Revoked, "revoked"),
+            (Reason::Expired, "expired"),
+            (Reason::ScopeMissing, "scope_missing"),
+            (Reason::UserInactive, "user_inactive"),
+        ] {
+            let fault = error(ErrorCode::AuthFailed, Some(reason), None);
+            assert_eq!(outcome(&fault), (repair, id.to_owned()));
+        }
+        for fault in [
+            error(ErrorCode::UserNotFound, None, None),
+            error(ErrorCode::UserNotFound, Some(Reason::UserInactive), None),
+            close(4001, "User not found"),
+        ] {
+            assert_eq!(outcome(&fault), (repair, "user_inactive".to_owned()));
+            assert!(fault.verdict().reason.hint.contains("ask the operator"));
+        }
+    }
+
+    #[test]
+    fn without_a_reason_there_is_a_second_try() {
+        for fault in [
+            error(ErrorCode::AuthFailed, None, None),
+            close(4001, "Invalid token"),
+        ] {
+            assert_eq!(outcome(&fault), (Disposition::SecondTry, "no_reason".to_owned()));
+        }
+    }
+
+    #[test]
+    fn wrong_addresses_and_certificates_are_tried_slowly() {
+        for (fault, id) in [
+            (http(404), "wrong-url"),
+            (http(301), "redirected"),
+            (http(308), "redirected"),
+            (http(200), "not-a-bridge"),
+            (
+                Fault::NotWebSocket {
+                    detail: "no".to_owned(),
+                },
+                "not-a-bridge",
+            ),
+            (
+                Fault::Certificate {
+                    detail: "a, not b".to_owned(),
+                },
+                "certificate",
+            ),
+        ] {
+            assert_eq!(outcome(&fault), (Disposition::SlowRetry, id.to_owned()));
+        }
+        assert!(
+            http(403)
+                .verdict()
+                .reason
+                .text
+                .contains("it calls itself gateway")
+        );
+    }
+
+    #[test]
+    fn the_rest_of_the_table() {
+        for code in [ErrorCode::DeviceNotFound, ErrorCode::MissingDeviceId] {
+            let verdict = error(code, None, None).verdict();
+            assert_eq!(verdict.disposition, Disposition::ForgetDevice);
+        }
+        let replaced = close(4003, "Replaced by new connection");
+        assert_eq!(replaced.verdict().disposition, Disposition::Replaced);
+        for code in [1002, 1007, 1009] {
+            assert_eq!(close(code, "").verdict().disposition, Disposition::Quarantine);
+        }
+        for code in [
+            ErrorCode::UnknownType,
+            ErrorCode::InvalidJson,
+            ErrorCode::AlreadyRegistered,
+            ErrorCode::Other("NEWS".to_owned()),
+        ] {
+            assert_eq!(error(code, None, None).verdict().disposition, Disposition::Ignore);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What the machine is told.
+
+use askalf_proto::BridgeMessage;
+
+use super::fault::{Fault, Oddity};
+use crate::{NoCredential, OutputChunk, TaskEnd};
+
+/// A connection of this process, from its dial on. Numbers are never used again, so news of a connection that the
+/// machine has given up are known as such and dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SocketId(pub(crate) u64);
+
+/// Something happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// The process starts. `device_id` is the one of an earlier process, if it was kept.
+    Start {
+        /// The kept id.
+        device_id: Option<String>,
+    },
+    /// A credential was read, is fit for a header, and its URL is good.
+    CredentialReady {
+        /// Its generation.
+        generation: u64,
+    },
+    /// There is no credential that could be used.
+    CredentialMissing(NoCredential),
+    /// The answer to [`Action::PollCredential`](super::Action::PollCredential).
+    CredentialGeneration(u64),
+    /// A connection was dialled and upgraded. Nothing is proved by it.
+    Opened(SocketId),
+    /// A message came.
+    Received(SocketId, Box<BridgeMessage>),
+    /// A frame came that is no message.
+    Odd(SocketId, Oddity),
+    /// A WebSocket pong with the number of a ping of ours.
+    Ponged(SocketId, u64),
+    /// Something else came that shows life: a WebSocket ping, a foreign pong.
+    Heard(SocketId),
+    /// The result was written to the socket and flushed.
+    Written(SocketId, String),
+    /// The connection did not come about, or it is gone.
+    Ended(SocketId, Fault),
+    /// The acceptance of the execution is on record.
+    Journalled(String),
+    /// The result of the execution is on record.
+    Persisted(String),
+    /// A running task wrote something.
+    Output(OutputChunk),
+    /// A running task has ended.
+    TaskEnded {
+        /// The execution.
+        execution_id: String,
+        /// How.
+        end: TaskEnd,
+    },
+    /// Somebody wants something of the agent.
+    Command(Command),
+}
+
+/// What a person, or the system, may ask of a running agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// End what runs, report it, leave. A second one does not wait for anything.
+    Stop,
+    /// Take no new tasks, finish what there is, report it, leave.
+    Drain,
+    /// The credential may have changed: look at once.
+    CredentialChanged,
+}

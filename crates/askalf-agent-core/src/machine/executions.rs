@@ -1,0 +1,287 @@
+//! Tasks in, results out.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use askalf_proto::{
+    AgentMessage, Cause, DecodeError, ExecutionAccepted, ExecutionProgress, ExecutionQueued,
+    Executor as ExecutorKind, Feature, TaskDispatch, one_line,
+};
+use tracing::{debug, info, warn};
+
+use super::action::Action;
+use super::event::SocketId;
+use super::phase::Phase;
+use super::scheduler::{Cancelled, CancelledBy, Job, Known, QueueFull};
+use super::{Jitter, Machine, Moment, result};
+use crate::{OutputChunk, Task, TaskEnd};
+
+/// Shortest time-out that a task may be given.
+const MIN_TIMEOUT: Duration = Duration::from_secs(1);
+/// Longest time-out that a task may be given.
+const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl<J: Jitter> Machine<J> {
+    pub(crate) fn dispatched(&mut self, dispatch: TaskDispatch) {
+        let execution_id = dispatch.execution_id.clone();
+        if self.repeated(&execution_id) {
+            return;
+        }
+        match self.job(dispatch) {
+            Ok(job) => self.admit(job),
+            Err(refusal) => self.refuse(&execution_id, &refusal),
+        }
+    }
+
+    /// A frame that should have been a dispatch still has somebody waiting for its end.
+    pub(crate) fn undecodable(&mut self, error: DecodeError) {
+        let DecodeError::InvalidPayload {
+            kind,
+            detail,
+            execution_id: Some(execution_id),
+        } = error
+        else {
+            return;
+        };
+        if kind == "task:dispatch" && !self.repeated(&execution_id) {
+            self.refuse(&execution_id, &format!("the task cannot be read: {detail}"));
+        }
+    }
+
+    pub(crate) fn cancelled(&mut self, execution_id: &str) {
+        self.cancel(execution_id, CancelledBy::Bridge);
+    }
+
+    pub(crate) fn cancel(&mut self, execution_id: &str, by: CancelledBy) {
+        match self.scheduler.cancel(execution_id, by) {
+            Cancelled::Waiting(job) => {
+                let (cause, error) = match by {
+                    CancelledBy::Bridge => (Cause::Cancelled, "cancelled before it started"),
+                    CancelledBy::Stop => (
+                        Cause::Interrupted,
+                        "the agent was stopped before the task started",
+                    ),
+                };
+                let frame = result::of_not_run(&job.task.execution_id, cause, error);
+                self.conclude(execution_id, frame);
+            }
+            Cancelled::Running => self.act(Action::Cancel(execution_id.to_owned())),
+            Cancelled::Nothing => {
+                info!(
+                    "nothing to cancel: execution {} does not run here",
+                    one_line(execution_id)
+                );
+            }
+        }
+    }
+
+    pub(crate) fn journalled(&mut self, execution_id: &str) {
+        self.scheduler.journalled(execution_id);
+        self.start_waiting();
+        if let Some(position) = self.scheduler.position(execution_id) {
+            self.say_queued(execution_id, position);
+        }
+    }
+
+    pub(crate) fn start_waiting(&mut self) {
+        while let Some(job) = self.scheduler.start_next() {
+            self.say_accepted(&job.task.execution_id, Some(job.executor.clone()));
+            self.act(Action::Start(Box::new(job)));
+        }
+    }
+
+    /// Output is worth something only while somebody can watch: the result carries it in any case.
+    pub(crate) fn output(&mut self, chunk: OutputChunk) {
+        if matches!(self.scheduler.known(&chunk.execution_id), Some(Known::Running)) {
+            let progress = ExecutionProgress::output(chunk.execution_id, chunk.stream, chunk.text);
+            self.send_online(AgentMessage::Progress(progress));
+        }
+    }
+
+    pub(crate) fn task_ended(&mut self, execution_id: &str, mut end: TaskEnd) {
+        let Some(run) = self.scheduler.end(execution_id) else {
+            warn!("execution {} ended, but does not run", one_line(execution_id));
+            return;
+        };
+        if run.cancelled == Some(CancelledBy::Stop) && end.cause == Some(Cause::Cancelled) {
+            end.cause = Some(Cause::Interrupted);
+            end.error = Some("the agent was stopped".to_owned());
+        }
+        let frame = result::of_end(execution_id, run.executor, end);
+        self.conclude(execution_id, frame);
+    }
+
+    pub(crate) fn acknowledged(&mut self, execution_id: &str) {
+        if self.outbox.forget(execution_id) {
+            self.act(Action::Forget(execution_id.to_owned()));
+        }
+    }
+
+    /// An old forge acknowledges nothing: what was written to it counts as delivered, which is the best there is.
+    pub(crate) fn written(&mut self, socket: SocketId, execution_id: &str, now: Moment) {
+        let Phase::Online(session) = &self.phase else {
+            return;
+        };
+        if session.socket != socket {
+            return;
+        }
+        if session.features.contains(Feature::ExecutionAck) {
+            let wait = self.config.timings.acknowledgement;
+            self.outbox.written(execution_id, now, wait);
+        } else {
+            debug!(
+                "the bridge acknowledges no results: {} counts as delivered",
+                one_line(execution_id)
+            );
+            self.acknowledged(execution_id);
+        }
+    }
+
+    pub(crate) fn send_results(&mut self) {
+        let Phase::Online(session) = &self.phase else {
+            return;
+        };
+        let socket = session.socket;
+        while let Some((execution_id, frame)) = self.outbox.send_next() {
+            self.act(Action::SendResult {
+                socket,
+                execution_id,
+                frame,
+            });
+        }
+    }
+
+    /// Whether the execution was dispatched before; it is answered by how far it is, and never runs again.
+    fn repeated(&mut self, execution_id: &str) -> bool {
+        if self.outbox.send_again(execution_id) {
+            info!(
+                "execution {} was dispatched again: it has ended, its result follows",
+                one_line(execution_id)
+            );
+            return true;
+        }
+        let Some(known) = self.scheduler.known(execution_id) else {
+            return false;
+        };
+        match known {
+            Known::Waiting(position) => self.say_queued(execution_id, position),
+            Known::Running => self.say_accepted(execution_id, self.scheduler.executor(execution_id)),
+            Known::Ended => {
+                warn!(
+                    "execution {} was dispatched again after its end: ignored",
+                    one_line(execution_id)
+                );
+            }
+        }
+        true
+    }
+
+    fn job(&self, dispatch: TaskDispatch) -> Result<Job, String> {
+        if let Some(refusal) = self.refusal() {
+            return Err(refusal.to_owned());
+        }
+        let requested = dispatch.requested_executor();
+        let executor = self
+            .executor(&requested)
+            .ok_or_else(|| format!("this device has no executor '{}'", one_line(requested.as_str())))?;
+        let Some(input) = dispatch.input else {
+            return Err("the task has no input: there is nothing to run".to_owned());
+        };
+        let timeout = dispatch
+            .timeout_ms
+            .map_or(self.config.default_timeout, Duration::from_millis);
+        Ok(Job {
+            task: Task {
+                execution_id: dispatch.execution_id,
+                input,
+                timeout: timeout.clamp(MIN_TIMEOUT, MAX_TIMEOUT),
+                working_directory: dispatch.working_directory.map(PathBuf::from),
+                credentials: dispatch.credentials,
+                max_turns: dispatch.max_turns,
+                max_budget: dispatch.max_budget,
+            },
+            executor,
+        })
+    }
+
+    /// Why nothing at all is taken at the moment.
+    fn refusal(&self) -> Option<&'static str> {
+        if self.ending.is_some() {
+            return Some("the device takes no new tasks: its agent is about to end");
+        }
+        let held = self.scheduler.running() + self.scheduler.waiting();
+        if !self.outbox.has_room_for(held + 1) {
+            return Some("the device holds too many results that the bridge has not taken yet");
+        }
+        None
+    }
+
+    fn executor(&self, requested: &ExecutorKind) -> Option<ExecutorKind> {
+        let has = |kind: &&ExecutorKind| *kind == requested;
+        match self.config.executors.iter().find(has) {
+            None if *requested == ExecutorKind::Auto => self.config.executors.first().cloned(),
+            found => found.cloned(),
+        }
+    }
+
+    fn admit(&mut self, job: Job) {
+        let execution_id = job.task.execution_id.clone();
+        match self.scheduler.admit(job) {
+            Ok(()) => self.act(Action::Journal(execution_id)),
+            Err(QueueFull) => {
+                self.refuse(&execution_id, "the device's queue is full");
+            }
+        }
+    }
+
+    fn refuse(&mut self, execution_id: &str, why: &str) {
+        info!("execution {} refused: {why}", one_line(execution_id));
+        let frame = result::of_not_run(execution_id, Cause::Refused, why);
+        let held = self.scheduler.running() + self.scheduler.waiting();
+        if self.outbox.has_room_for(held + 1) {
+            self.conclude(execution_id, frame);
+        } else if let Phase::Online(session) = &self.phase {
+            // There is no place to keep the refusal without taking one from a result. Where it is lost, the bridge
+            // learns from the next registration that the device does not hold the execution.
+            let socket = session.socket;
+            self.scheduler.remember_ended(execution_id);
+            self.act(Action::SendResult {
+                socket,
+                execution_id: execution_id.to_owned(),
+                frame,
+            });
+        }
+    }
+
+    /// The execution has ended, once and for all.
+    fn conclude(&mut self, execution_id: &str, frame: Arc<str>) {
+        self.scheduler.remember_ended(execution_id);
+        self.outbox.push(execution_id.to_owned(), Arc::clone(&frame));
+        self.act(Action::Persist {
+            execution_id: execution_id.to_owned(),
+            frame,
+        });
+    }
+
+    fn say_queued(&mut self, execution_id: &str, position: u32) {
+        self.send_online(AgentMessage::Queued(ExecutionQueued {
+            execution_id: execution_id.to_owned(),
+            position,
+        }));
+    }
+
+    fn say_accepted(&mut self, execution_id: &str, executor: Option<ExecutorKind>) {
+        self.send_online(AgentMessage::Accepted(ExecutionAccepted {
+            execution_id: execution_id.to_owned(),
+            executor,
+        }));
+    }
+
+    fn send_online(&mut self, message: AgentMessage) {
+        if let Phase::Online(session) = &self.phase {
+            let socket = session.socket;
+            self.act(Action::Send(socket, message));
+        }
+    }
+}
