@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
 use crate::api::ApiError;
+use crate::dispatch::DispatchError;
 use crate::stores::StoreError;
 
 /// A refusal: a status and an [`ApiError`].
@@ -64,6 +65,28 @@ impl HttpError {
         )
     }
 
+    pub(crate) fn too_large() -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "request-too-large",
+            "the request is larger than 1 MiB",
+            "put the data where the device can fetch it, and send the way to it",
+        )
+    }
+
+    pub(crate) fn internal(id: &str, message: &str) -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            id,
+            message,
+            "look into the bridge's log, then try again",
+        )
+    }
+
+    pub(crate) fn bridge_unavailable() -> Self {
+        DispatchError::BridgeUnavailable.into()
+    }
+
     pub(crate) fn foreign_user() -> Self {
         Self::new(
             StatusCode::FORBIDDEN,
@@ -86,6 +109,23 @@ impl From<StoreError> for HttpError {
             StoreError::Conflict(_) => StatusCode::CONFLICT,
             StoreError::NotFound(_) => StatusCode::NOT_FOUND,
             StoreError::User(_) | StoreError::Invalid(_) => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, error.id(), error.to_string(), error.hint())
+    }
+}
+
+impl From<DispatchError> for HttpError {
+    fn from(error: DispatchError) -> Self {
+        let status = match &error {
+            DispatchError::BridgeUnavailable | DispatchError::DeviceOffline(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            DispatchError::DeviceUnknown(_) => StatusCode::NOT_FOUND,
+            DispatchError::DeviceAmbiguous { .. } | DispatchError::AlreadyEnded(_) => StatusCode::CONFLICT,
+            DispatchError::Invalid(_) => StatusCode::BAD_REQUEST,
+            DispatchError::InputTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            DispatchError::NoId => StatusCode::INTERNAL_SERVER_ERROR,
+            DispatchError::Store(error) => return error.clone().into(),
         };
         Self::new(status, error.id(), error.to_string(), error.hint())
     }

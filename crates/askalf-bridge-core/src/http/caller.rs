@@ -1,0 +1,46 @@
+//! On whose behalf a request acts.
+
+use askalf_bridge_auth::Access;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::{HttpError, Transport};
+use crate::session::bearer;
+use crate::stores::Principal;
+use crate::{Bridge, PeerUid};
+
+/// Puts the [`Principal`] into the request, or refuses it.
+pub(super) async fn identify(
+    State((bridge, transport)): State<(Bridge, Transport)>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, HttpError> {
+    let principal = match transport {
+        Transport::Local { uid } => {
+            let peer = request.extensions().get::<PeerUid>();
+            Principal::LocalAdmin {
+                uid: peer.map_or(uid, |peer| peer.0),
+            }
+        }
+        Transport::Tcp => {
+            let token = bearer(request.headers());
+            let checked = bridge
+                .core
+                .authenticator
+                .authenticate(token.as_deref(), Access::Operator)
+                .await;
+            let key = checked.inspect_err(|rejection| {
+                tracing::warn!(reason = rejection.reason(), "a request was rejected");
+            })?;
+            tracing::debug!(
+                key = key.prefix().as_str(),
+                path = request.uri().path(),
+                "a request was accepted"
+            );
+            Principal::operator(&key)
+        }
+    };
+    request.extensions_mut().insert(principal);
+    Ok(next.run(request).await)
+}

@@ -1,0 +1,143 @@
+//! Who is connected: every live session, and which of them is the one of a device.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+
+use crate::BridgeOptions;
+use crate::link::Link;
+
+/// Finds the session of a device. With several bridges it may be at another one; so it is asked, not assumed.
+#[async_trait]
+pub(crate) trait Router: Send + Sync {
+    /// The session of a device, where it is connected. It stays that session: what is sent over it after a newer one
+    /// took its place is refused, never carried over.
+    async fn locate(&self, device_id: &str) -> Option<Arc<Link>>;
+}
+
+/// The sessions of this bridge.
+#[derive(Debug, Default)]
+pub(crate) struct Hub {
+    last_number: AtomicU64,
+    sessions: Mutex<Sessions>,
+}
+
+#[derive(Debug, Default)]
+struct Sessions {
+    all: HashMap<u64, Arc<Link>>,
+    by_device: HashMap<String, Arc<Link>>,
+}
+
+impl Hub {
+    /// Takes in a session that has authenticated, with the frames that wait to be written to it.
+    pub(crate) fn open(&self, key_id: &str, options: &BridgeOptions) -> (Arc<Link>, mpsc::Receiver<String>) {
+        let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
+        let (link, frames) = Link::new(number, key_id, options);
+        let link = Arc::new(link);
+        self.sessions().all.insert(number, Arc::clone(&link));
+        (link, frames)
+    }
+
+    /// Forgets a session that has ended.
+    pub(crate) fn closed(&self, link: &Link) {
+        self.sessions().all.remove(&link.number());
+    }
+
+    /// Makes a session the one of a device, and answers the one whose place it takes. A session that is older than the
+    /// one in place is itself the one to end.
+    pub(crate) fn attach(&self, device_id: &str, link: &Arc<Link>) -> Option<Arc<Link>> {
+        let mut sessions = self.sessions();
+        match sessions.by_device.get(device_id) {
+            Some(current) if current.number() > link.number() => Some(Arc::clone(link)),
+            _ => sessions.by_device.insert(device_id.to_owned(), Arc::clone(link)),
+        }
+    }
+
+    /// Takes a device out, where this very session is still its own. Answers whether it was.
+    pub(crate) fn detach(&self, device_id: &str, link: &Link) -> bool {
+        let mut sessions = self.sessions();
+        let is_current = sessions
+            .by_device
+            .get(device_id)
+            .is_some_and(|current| current.number() == link.number());
+        if is_current {
+            sessions.by_device.remove(device_id);
+        }
+        is_current
+    }
+
+    pub(crate) fn of_device(&self, device_id: &str) -> Option<Arc<Link>> {
+        self.sessions().by_device.get(device_id).map(Arc::clone)
+    }
+
+    pub(crate) fn of_key(&self, key_id: &str) -> Vec<Arc<Link>> {
+        let sessions = self.sessions();
+        sessions
+            .all
+            .values()
+            .filter(|link| link.key_id() == key_id)
+            .map(Arc::clone)
+            .collect()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Link>> {
+        self.sessions().all.values().map(Arc::clone).collect()
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, Sessions> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Router for Hub {
+    async fn locate(&self, device_id: &str) -> Option<Arc<Link>> {
+        self.of_device(device_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_replaced_session_leaves_the_newer_one_in_place() {
+        let hub = Hub::default();
+        let options = BridgeOptions::default();
+        let (old, _frames) = hub.open("key_1", &options);
+        let (new, _frames) = hub.open("key_1", &options);
+        assert!(hub.attach("dev_1", &old).is_none());
+        assert_eq!(hub.attach("dev_1", &new).unwrap().number(), old.number());
+
+        assert!(!hub.detach("dev_1", &old));
+        assert_eq!(hub.of_device("dev_1").unwrap().number(), new.number());
+        assert!(hub.detach("dev_1", &new));
+        assert!(hub.of_device("dev_1").is_none());
+    }
+
+    #[test]
+    fn an_older_session_that_registers_late_does_not_take_the_place_of_a_newer_one() {
+        let hub = Hub::default();
+        let options = BridgeOptions::default();
+        let (old, _frames) = hub.open("key_1", &options);
+        let (new, _frames) = hub.open("key_1", &options);
+        assert!(hub.attach("dev_1", &new).is_none());
+        assert_eq!(hub.attach("dev_1", &old).unwrap().number(), old.number());
+        assert_eq!(hub.of_device("dev_1").unwrap().number(), new.number());
+    }
+
+    #[test]
+    fn sessions_are_found_by_their_key_until_they_end() {
+        let hub = Hub::default();
+        let options = BridgeOptions::default();
+        let (one, _frames) = hub.open("key_1", &options);
+        let (_other, _frames2) = hub.open("key_2", &options);
+        assert_eq!(hub.of_key("key_1").len(), 1);
+        hub.closed(&one);
+        assert!(hub.of_key("key_1").is_empty());
+        assert_eq!(hub.all().len(), 1);
+    }
+}

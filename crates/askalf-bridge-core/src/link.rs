@@ -1,0 +1,195 @@
+//! One session as the rest of the bridge sees it: a bounded way to its device, and a way to end it.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use askalf_proto::{BridgeMessage, CloseCode, MAX_HELD_EXECUTIONS};
+use tokio::sync::{mpsc, watch};
+
+use crate::BridgeOptions;
+
+/// The session is ending, or ends now because its device does not keep up: nothing was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the session of the device has ended")]
+pub(crate) struct LinkClosed;
+
+/// How a session ends. The first that is said counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closing {
+    /// After what waits to be sent, with this code.
+    WithCode(CloseCode),
+    /// At once with this code: what waits to be sent is too much already.
+    TooSlow,
+    /// The peer is gone.
+    Gone,
+}
+
+/// A session, alive or ending.
+#[derive(Debug)]
+pub(crate) struct Link {
+    number: u64,
+    key_id: String,
+    outgoing: mpsc::Sender<String>,
+    waiting_bytes: AtomicUsize,
+    max_bytes: usize,
+    closing: watch::Sender<Option<Closing>>,
+    held: Mutex<HashSet<String>>,
+}
+
+impl Link {
+    /// A session with the frames that wait to be written. `number` is larger than that of every session before.
+    pub(crate) fn new(number: u64, key_id: &str, options: &BridgeOptions) -> (Self, mpsc::Receiver<String>) {
+        let (outgoing, frames) = mpsc::channel(options.outgoing_frames.max(1));
+        let (closing, _) = watch::channel(None);
+        let link = Self {
+            number,
+            key_id: key_id.to_owned(),
+            outgoing,
+            waiting_bytes: AtomicUsize::new(0),
+            max_bytes: options.outgoing_bytes,
+            closing,
+            held: Mutex::default(),
+        };
+        (link, frames)
+    }
+
+    /// Its epoch: of two sessions the newer has the larger.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The key that it authenticated with.
+    pub(crate) fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
+    /// Puts a message into the queue of the socket. A full queue ends the session: a device that does not read would
+    /// otherwise hold ever more memory, or everybody who writes to it.
+    ///
+    /// # Errors
+    /// [`LinkClosed`].
+    pub(crate) fn send(&self, message: &BridgeMessage) -> Result<(), LinkClosed> {
+        if self.closing.borrow().is_some() {
+            return Err(LinkClosed);
+        }
+        let frame = match message.encode() {
+            Ok(frame) => frame,
+            Err(error) => {
+                tracing::error!(error = %error, "a message was not sent");
+                return Ok(());
+            }
+        };
+        let bytes = frame.len();
+        let before = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let fits = before == 0 || before.saturating_add(bytes) <= self.max_bytes;
+        if fits && self.outgoing.try_send(frame).is_ok() {
+            return Ok(());
+        }
+        self.written(bytes);
+        self.close(Closing::TooSlow);
+        Err(LinkClosed)
+    }
+
+    /// Notes that a frame has left the queue.
+    pub(crate) fn written(&self, bytes: usize) {
+        self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Ends the session, unless it ends already.
+    pub(crate) fn close(&self, closing: Closing) {
+        self.closing.send_if_modified(|now| {
+            let first = now.is_none();
+            now.get_or_insert(closing);
+            first
+        });
+    }
+
+    /// Resolves with the end of the session once it is decided.
+    pub(crate) async fn closed(&self) -> Closing {
+        let mut closing = self.closing.subscribe();
+        let decided = closing.wait_for(Option::is_some).await;
+        decided.ok().and_then(|decided| *decided).unwrap_or(Closing::Gone)
+    }
+
+    /// Notes that an execution is the business of this session: its device said so, or it is about to be sent there.
+    /// Such an execution does not end `interrupted` while the session lives.
+    pub(crate) fn hold(&self, execution_id: &str) {
+        self.held().insert(execution_id.to_owned());
+    }
+
+    /// The same on the word of the device, which could name any number: beyond a bound none is added.
+    pub(crate) fn hold_if_room(&self, execution_id: &str) {
+        let mut held = self.held();
+        if held.len() < 2 * MAX_HELD_EXECUTIONS {
+            held.insert(execution_id.to_owned());
+        }
+    }
+
+    /// Forgets an execution that has ended.
+    pub(crate) fn release(&self, execution_id: &str) {
+        self.held().remove(execution_id);
+    }
+
+    pub(crate) fn holds(&self, execution_id: &str) -> bool {
+        self.held().contains(execution_id)
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use askalf_proto::TaskCancel;
+
+    use super::*;
+
+    fn cancel(id: &str) -> BridgeMessage {
+        BridgeMessage::Cancel(TaskCancel {
+            execution_id: id.to_owned(),
+        })
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_ends_the_session() {
+        let options = BridgeOptions {
+            outgoing_frames: 2,
+            ..BridgeOptions::default()
+        };
+        let (link, mut frames) = Link::new(1, "key_1", &options);
+        link.send(&cancel("a")).unwrap();
+        link.send(&cancel("b")).unwrap();
+        assert_eq!(link.send(&cancel("c")), Err(LinkClosed));
+        assert_eq!(link.closed().await, Closing::TooSlow);
+        assert!(frames.recv().await.unwrap().contains("\"a\""));
+        assert_eq!(
+            link.send(&cancel("d")),
+            Err(LinkClosed),
+            "an ending session takes nothing"
+        );
+    }
+
+    #[tokio::test]
+    async fn bytes_that_wait_are_bounded_too_and_one_large_frame_still_passes() {
+        let options = BridgeOptions {
+            outgoing_bytes: 10,
+            ..BridgeOptions::default()
+        };
+        let (link, mut frames) = Link::new(1, "key_1", &options);
+        link.send(&cancel("first")).unwrap();
+        let frame = frames.recv().await.unwrap();
+        link.written(frame.len());
+        link.send(&cancel("second")).unwrap();
+        assert_eq!(link.send(&cancel("third")), Err(LinkClosed));
+    }
+
+    #[tokio::test]
+    async fn the_first_reason_to_end_counts() {
+        let (link, _frames) = Link::new(1, "key_1", &BridgeOptions::default());
+        link.close(Closing::WithCode(CloseCode::REPLACED));
+        link.close(Closing::Gone);
+        assert_eq!(link.closed().await, Closing::WithCode(CloseCode::REPLACED));
+    }
+}

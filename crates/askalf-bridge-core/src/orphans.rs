@@ -1,0 +1,118 @@
+//! Executions whose device went away: they stay open for a while, for the device may come back with them, and then end
+//! `interrupted`.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use askalf_proto::{BridgeMessage, TaskCancel};
+use tokio::time::Instant;
+
+use crate::bridge::Core;
+use crate::grace::Grace;
+use crate::stores::{ExecutionEnd, ExecutionFilter, Finish, Principal, StoreError};
+
+/// How many open executions are read at once.
+const PAGE: u32 = 500;
+
+/// When to try again after the store failed.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Gives every device with open executions its time to come back. Answers how many devices that are.
+///
+/// Executions without a device are not this bridge's: the forge's table holds others too.
+pub(crate) async fn give_grace(core: &Core) -> Result<usize, StoreError> {
+    let filter = ExecutionFilter {
+        device_id: None,
+        open_only: true,
+        limit: PAGE,
+    };
+    let open = core.store.executions(&Principal::Bridge, filter).await?;
+    let mut devices: Vec<_> = open
+        .into_iter()
+        .filter_map(|execution| execution.device_id)
+        .collect();
+    devices.sort_unstable();
+    devices.dedup();
+    for device_id in &devices {
+        if core.hub.of_device(device_id).is_none() {
+            arm(core, device_id);
+        }
+    }
+    Ok(devices.len())
+}
+
+/// Starts the grace of a device.
+pub(crate) fn arm(core: &Core, device_id: &str) {
+    core.grace
+        .arm(device_id, Instant::now() + core.options.interrupted_grace);
+}
+
+/// Ends the open executions of each device whose grace is over, for as long as the bridge lives.
+pub(crate) async fn end_when_due(grace: Arc<Grace>, core: Weak<Core>) {
+    // The first look at the table saw one page of it; others come to light as devices are dealt with.
+    let mut more = true;
+    loop {
+        let device_id = grace.due().await;
+        let Some(core) = core.upgrade() else { return };
+        let seconds = core.options.interrupted_grace.as_secs();
+        let why = format!("interrupted: its device was gone for more than {seconds} s");
+        match end_unheld(&core, &device_id, &why).await {
+            Ok(0) => {}
+            Ok(ended) => tracing::warn!(device = device_id, ended, "executions were interrupted"),
+            Err(error) => {
+                tracing::error!(device = device_id, error = %error, "executions could not be ended; trying again");
+                grace.arm(&device_id, Instant::now() + RETRY);
+            }
+        }
+        if more {
+            match give_grace(&core).await {
+                Ok(devices) => more = devices > 0,
+                Err(error) => tracing::error!(error = %error, "open executions could not be listed"),
+            }
+        }
+    }
+}
+
+/// Ends `interrupted` the open executions of a device that its session, if it has one, does not hold. Answers how many.
+pub(crate) async fn end_unheld(core: &Core, device_id: &str, why: &str) -> Result<usize, StoreError> {
+    let mut ended = 0;
+    loop {
+        let filter = ExecutionFilter {
+            device_id: Some(device_id.to_owned()),
+            open_only: true,
+            limit: PAGE,
+        };
+        let open = core.store.executions(&Principal::Bridge, filter).await?;
+        let full = open.len() >= PAGE as usize;
+        let ended_before = ended;
+        for execution in open {
+            // Asked after the listing: whoever dispatches holds the execution before its row appears.
+            let link = core.hub.of_device(device_id);
+            if link.as_ref().is_some_and(|link| link.holds(&execution.id)) {
+                continue;
+            }
+            if finish(core, &execution.id, ExecutionEnd::interrupted(why)).await? == Finish::Recorded {
+                ended += 1;
+                if let Some(link) = link {
+                    // It may run there all the same, without a word: nobody waits for it any more.
+                    let _ = link.send(&BridgeMessage::Cancel(TaskCancel {
+                        execution_id: execution.id,
+                    }));
+                }
+            }
+        }
+        if !full || ended == ended_before {
+            return Ok(ended);
+        }
+    }
+}
+
+/// Ends an execution in the name of the bridge, and lets its readers go.
+pub(crate) async fn finish(core: &Core, execution_id: &str, end: ExecutionEnd) -> Result<Finish, StoreError> {
+    let finish = core
+        .store
+        .finish_execution(&Principal::Bridge, execution_id, end, core.now())
+        .await?;
+    core.watchers.ended(execution_id);
+    Ok(finish)
+}

@@ -1,0 +1,13 @@
+//! Sessions of devices: one WebSocket each.
+
+mod bad_frames;
+mod connection;
+mod conversation;
+mod executions;
+mod refusal;
+mod token;
+mod upgrade;
+
+pub(crate) use refusal::{say_revoked, say_shutdown};
+pub(crate) use token::bearer;
+pub(crate) use upgrade::upgrade;

@@ -1,0 +1,253 @@
+//! Who follows an execution. News are bounded for each reader: a slow one misses pieces and is told so, and never
+//! holds up the device's socket.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc;
+
+use crate::BridgeOptions;
+use crate::api::DispatchEvent;
+
+/// The readers of all executions.
+#[derive(Debug)]
+pub(crate) struct Watchers {
+    by_execution: Mutex<HashMap<String, Watched>>,
+    max_events: usize,
+    max_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Watched {
+    /// News of this execution count only from this device: another one could name it too.
+    device_id: String,
+    readers: Vec<Reader>,
+}
+
+#[derive(Debug)]
+struct Reader {
+    events: mpsc::Sender<DispatchEvent>,
+    backlog: Arc<Backlog>,
+}
+
+#[derive(Debug, Default)]
+struct Backlog {
+    bytes: AtomicUsize,
+    skipped: AtomicU64,
+}
+
+impl Watchers {
+    pub(crate) fn new(options: &BridgeOptions) -> Arc<Self> {
+        Arc::new(Self {
+            by_execution: Mutex::default(),
+            max_events: options.watcher_events.max(1),
+            max_bytes: options.watcher_bytes,
+        })
+    }
+
+    /// Follows an execution of a device until it ends.
+    pub(crate) fn watch(self: &Arc<Self>, execution_id: &str, device_id: &str) -> Watch {
+        let (sender, events) = mpsc::channel(self.max_events);
+        let backlog = Arc::new(Backlog::default());
+        let reader = Reader {
+            events: sender,
+            backlog: Arc::clone(&backlog),
+        };
+        let mut watched = self.watched();
+        let entry = watched.entry(execution_id.to_owned()).or_insert_with(|| Watched {
+            device_id: device_id.to_owned(),
+            readers: Vec::new(),
+        });
+        entry.readers.push(reader);
+        Watch {
+            execution_id: execution_id.to_owned(),
+            events,
+            backlog,
+            watchers: Arc::clone(self),
+        }
+    }
+
+    /// Tells the readers of an execution, where it is one of this device.
+    pub(crate) fn publish(&self, device_id: &str, execution_id: &str, event: &DispatchEvent) {
+        let watched = self.watched();
+        if let Some(watched) = watched.get(execution_id)
+            && watched.device_id == device_id
+        {
+            watched
+                .readers
+                .iter()
+                .for_each(|reader| reader.tell(event, self.max_bytes));
+        }
+    }
+
+    /// Tells the readers of all executions of a device.
+    pub(crate) fn publish_to_all(&self, device_id: &str, event: &DispatchEvent) {
+        let watched = self.watched();
+        let of_device = watched.values().filter(|watched| watched.device_id == device_id);
+        of_device
+            .flat_map(|watched| &watched.readers)
+            .for_each(|reader| reader.tell(event, self.max_bytes));
+    }
+
+    /// Lets the readers of an execution go: it has ended, and the store knows how.
+    pub(crate) fn ended(&self, execution_id: &str) {
+        self.watched().remove(execution_id);
+    }
+
+    fn prune(&self, execution_id: &str) {
+        let mut watched = self.watched();
+        if let Some(entry) = watched.get_mut(execution_id) {
+            entry.readers.retain(|reader| !reader.events.is_closed());
+            if entry.readers.is_empty() {
+                watched.remove(execution_id);
+            }
+        }
+    }
+
+    fn watched(&self) -> MutexGuard<'_, HashMap<String, Watched>> {
+        self.by_execution.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reader {
+    fn tell(&self, event: &DispatchEvent, max_bytes: usize) {
+        let skipped = self.backlog.skipped.load(Ordering::Relaxed);
+        // The gap is told where it is, before anything that comes after it.
+        if skipped > 0
+            && self
+                .events
+                .try_send(DispatchEvent::Skipped { events: skipped })
+                .is_ok()
+        {
+            self.backlog.skipped.fetch_sub(skipped, Ordering::Relaxed);
+        }
+        let bytes = bytes_of(event);
+        let waiting = self.backlog.bytes.load(Ordering::Relaxed);
+        let fits = waiting == 0 || waiting.saturating_add(bytes) <= max_bytes;
+        if self.backlog.skipped.load(Ordering::Relaxed) == 0 && fits {
+            self.backlog.bytes.fetch_add(bytes, Ordering::Relaxed);
+            match self.events.try_send(event.clone()) {
+                Ok(()) => return,
+                Err(_) => {
+                    self.backlog.bytes.fetch_sub(bytes, Ordering::Relaxed);
+                }
+            }
+        }
+        self.backlog.skipped.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn bytes_of(event: &DispatchEvent) -> usize {
+    match event {
+        DispatchEvent::Output { data, .. } => data.len(),
+        DispatchEvent::Accepted { .. }
+        | DispatchEvent::Running
+        | DispatchEvent::Queued { .. }
+        | DispatchEvent::Skipped { .. }
+        | DispatchEvent::Idle
+        | DispatchEvent::Ended { .. } => 0,
+    }
+}
+
+/// The news of one execution for one reader.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    execution_id: String,
+    events: mpsc::Receiver<DispatchEvent>,
+    backlog: Arc<Backlog>,
+    watchers: Arc<Watchers>,
+}
+
+impl Watch {
+    /// The next piece of news; `None` once the execution has ended. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Option<DispatchEvent> {
+        match self.events.recv().await {
+            Some(event) => {
+                self.backlog.bytes.fetch_sub(bytes_of(&event), Ordering::Relaxed);
+                Some(event)
+            }
+            None => match self.backlog.skipped.swap(0, Ordering::Relaxed) {
+                0 => None,
+                events => Some(DispatchEvent::Skipped { events }),
+            },
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.events.close();
+        self.watchers.prune(&self.execution_id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watchers(events: usize, bytes: usize) -> Arc<Watchers> {
+        Watchers::new(&BridgeOptions {
+            watcher_events: events,
+            watcher_bytes: bytes,
+            ..BridgeOptions::default()
+        })
+    }
+
+    fn output(data: &str) -> DispatchEvent {
+        DispatchEvent::Output {
+            stream: "stdout".to_owned(),
+            data: data.to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_is_told_how_much_it_missed_and_where() {
+        let watchers = watchers(3, 1024);
+        let mut watch = watchers.watch("exec_1", "dev_1");
+        for piece in ["a", "b", "c", "d", "e"] {
+            watchers.publish("dev_1", "exec_1", &output(piece));
+        }
+        for piece in ["a", "b", "c"] {
+            assert_eq!(watch.next().await, Some(output(piece)));
+        }
+        watchers.publish("dev_1", "exec_1", &output("f"));
+        assert_eq!(watch.next().await, Some(DispatchEvent::Skipped { events: 2 }));
+        assert_eq!(watch.next().await, Some(output("f")));
+        watchers.ended("exec_1");
+        assert_eq!(watch.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn what_was_missed_at_the_very_end_is_told_too() {
+        let watchers = watchers(16, 10);
+        let mut watch = watchers.watch("exec_1", "dev_1");
+        watchers.publish("dev_1", "exec_1", &output(&"x".repeat(100)));
+        watchers.publish("dev_1", "exec_1", &output("lost"));
+        watchers.ended("exec_1");
+        assert_eq!(
+            watch.next().await,
+            Some(output(&"x".repeat(100))),
+            "one large piece passes"
+        );
+        assert_eq!(watch.next().await, Some(DispatchEvent::Skipped { events: 1 }));
+        assert_eq!(watch.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn news_count_only_from_the_device_that_runs_it() {
+        let watchers = watchers(16, 1024);
+        let mut watch = watchers.watch("exec_1", "dev_1");
+        watchers.publish("dev_2", "exec_1", &output("forged"));
+        watchers.publish_to_all("dev_2", &output("forged"));
+        watchers.publish("dev_1", "exec_1", &output("real"));
+        assert_eq!(watch.next().await, Some(output("real")));
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_left_leaves_nothing_behind() {
+        let watchers = watchers(16, 1024);
+        drop(watchers.watch("exec_1", "dev_1"));
+        assert!(watchers.watched().is_empty());
+    }
+}
