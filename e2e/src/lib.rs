@@ -19,7 +19,7 @@ pub use binaries::{Binaries, binaries, workspace_root};
 pub use bridge::{Bridge, Dispatch, MintedKey};
 pub use command::{Output, run};
 pub use old_agent::OldAgent;
-pub use old_forge::{DEVICE as OLD_FORGE_DEVICE, ForgeEvent, OldForge};
+pub use old_forge::{DEVICE as OLD_FORGE_DEVICE, ForgeEvent, Habit, OldForge};
 pub use pids::{Watched, pids_in};
 pub use process::{Line, Process};
 pub use wait::{PATIENCE, until};

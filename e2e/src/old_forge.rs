@@ -20,6 +20,17 @@ const AUTHENTICATION: Duration = Duration::from_millis(300);
 /// The one device of this forge.
 pub const DEVICE: &str = "dev_01JD2Q8Z7M3N5P6R8S9T0V1W2Y";
 
+/// How a forge behaves before it has a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Habit {
+    /// It drops what arrives while it authenticates, as the real one does.
+    Drops,
+    /// It is done authenticating before anything arrives.
+    Prompt,
+    /// It accepts every connection and closes it with 1011 as soon as it is open.
+    ClosesAtOnce,
+}
+
 /// What the forge saw.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ForgeEvent {
@@ -45,7 +56,7 @@ pub struct OldForge {
 #[derive(Debug)]
 struct Shared {
     token: String,
-    accepts_then_closes: bool,
+    habit: Habit,
     stopped: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
@@ -55,6 +66,7 @@ struct Shared {
 struct State {
     events: Vec<(Instant, ForgeEvent)>,
     unread: VecDeque<ForgeEvent>,
+    forgot_device: bool,
     device: Option<Writer>,
     sockets: Vec<Writer>,
 }
@@ -64,24 +76,12 @@ impl OldForge {
     ///
     /// # Errors
     /// No port is free.
-    pub fn start(token: &str) -> Result<Self> {
-        Self::listen(token, false)
-    }
-
-    /// Starts a server that accepts every connection and closes it with 1011 as soon as it is open.
-    ///
-    /// # Errors
-    /// No port is free.
-    pub fn that_closes_at_once() -> Result<Self> {
-        Self::listen("", true)
-    }
-
-    fn listen(token: &str, accepts_then_closes: bool) -> Result<Self> {
+    pub fn start(token: &str, habit: Habit) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             token: token.to_owned(),
-            accepts_then_closes,
+            habit,
             stopped: AtomicBool::new(false),
             state: Mutex::default(),
             changed: Condvar::new(),
@@ -200,6 +200,11 @@ impl OldForge {
         )
     }
 
+    /// Forgets the device, until it registers anew.
+    pub fn forget_device(&self) {
+        self.shared.lock().forgot_device = true;
+    }
+
     /// Closes the device's socket.
     ///
     /// # Errors
@@ -235,14 +240,26 @@ impl Shared {
         self.changed.notify_all();
     }
 
+    fn knows(&self, device: &Value) -> bool {
+        device == DEVICE && !self.lock().forgot_device
+    }
+
+    fn take_device(&self, writer: &Writer) {
+        let mut state = self.lock();
+        state.forgot_device = false;
+        state.device = Some(writer.clone());
+    }
+
     fn serve(&self, stream: TcpStream) -> Result<()> {
         let (request, mut reader, writer) = websocket::accept(stream)?;
         self.lock().sockets.push(writer.clone());
         self.note(ForgeEvent::Connected);
-        if self.accepts_then_closes {
+        if self.habit == Habit::ClosesAtOnce {
             return writer.close(1011, "Internal error");
         }
-        self.drop_what_arrives(&mut reader)?;
+        if self.habit == Habit::Drops {
+            self.drop_what_arrives(&mut reader)?;
+        }
         let authorization = request
             .headers()
             .get("authorization")
@@ -277,15 +294,15 @@ impl Shared {
                     let send = |kind: &str, payload: Value| {
                         writer.text(&json!({"type": kind, "payload": payload}).to_string())
                     };
-                    self.lock().device = Some(writer.clone());
+                    self.take_device(writer);
                     send(
                         "device:registered",
                         json!({"deviceId": DEVICE, "userId": "user_1"}),
                     )?;
                     send("capabilities:scan", json!({"deviceId": DEVICE}))?;
                 }
-                "device:reconnect" if message["payload"]["deviceId"] == DEVICE => {
-                    self.lock().device = Some(writer.clone());
+                "device:reconnect" if self.knows(&message["payload"]["deviceId"]) => {
+                    self.take_device(writer);
                     writer.text(
                         &json!({"type": "device:registered", "payload": {"deviceId": DEVICE, "userId": "user_1"}})
                             .to_string(),

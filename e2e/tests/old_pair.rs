@@ -2,11 +2,11 @@
 //! accident of one of them.
 
 use anyhow::{Result, ensure};
-use askalf_e2e::{ForgeEvent, OLD_FORGE_DEVICE, OldAgent, OldForge};
+use askalf_e2e::{ForgeEvent, Habit, OLD_FORGE_DEVICE, OldAgent, OldForge};
 
 #[test]
 fn the_old_agent_runs_a_task_of_the_old_forge() -> Result<()> {
-    let forge = OldForge::start("fk_good")?;
+    let forge = OldForge::start("fk_good", Habit::Drops)?;
     let mut agent = OldAgent::connect(forge.address(), "fk_good")?;
     // Sent on open: lost. The old pair needed luck here.
     agent.send_register("old")?;
@@ -28,7 +28,7 @@ fn the_old_agent_runs_a_task_of_the_old_forge() -> Result<()> {
 
 #[test]
 fn the_old_forge_refuses_without_a_reason() -> Result<()> {
-    let forge = OldForge::start("fk_good")?;
+    let forge = OldForge::start("fk_good", Habit::Drops)?;
     let mut agent = OldAgent::connect(forge.address(), "fk_bad")?;
     let (messages, code, text) = agent.closed()?;
     ensure!((code, text.as_str()) == (4001, "Invalid token"));

@@ -1,2 +1,61 @@
-//! Tasks of the workspace.
-fn main() {}
+//! Tasks of the workspace: `cargo xtask demo | test | ci | bench`.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a command line")]
+
+mod bench;
+mod cargo;
+mod ci;
+mod demo;
+mod hostname;
+mod test;
+mod tools;
+mod totals;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+Tasks of the workspace
+
+Usage: cargo xtask <TASK>
+
+Tasks:
+  demo           Build; then a bridge and a device in a scratch folder: tasks, restarts, kills, a new host name
+  test [ARGS]    Build the binaries once and run every test; ARGS replace '--workspace' of cargo test
+  ci             Format, lints, each crate alone, tests, documentation: everything that a change must pass
+  bench start    Measure the agent's way from start to registered and write docs/benchmarks.md
+
+Needs a stable Rust toolchain and a C compiler; 'ci' also rustfmt and clippy.";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        [] | ["help"] => {
+            println!("{HELP}");
+            return ExitCode::from(u8::from(words.is_empty()) * 2);
+        }
+        words
+            if words
+                .iter()
+                .take_while(|word| **word != "--")
+                .any(|word| matches!(*word, "-h" | "--help")) =>
+        {
+            println!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        ["demo"] => demo::run(),
+        ["test", arguments @ ..] => test::run(arguments),
+        ["ci"] => ci::run(),
+        ["bench", "start"] => bench::start(),
+        _ => {
+            eprintln!("error: no task '{}'\nhint: cargo xtask --help", words.join(" "));
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

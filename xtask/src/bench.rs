@@ -1,0 +1,169 @@
+//! `cargo xtask bench start`: the figures of docs/benchmarks.md, measured here and now.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use askalf_e2e::{Agent, Binaries, Bridge, workspace_root};
+
+use crate::{cargo, tools};
+
+const RUNS: usize = 20;
+
+/// How long an agent is left alone before its memory is read: the start is over by then.
+const IDLE: Duration = Duration::from_secs(3);
+
+/// What was measured.
+struct Figures {
+    /// Each run, sorted.
+    starts: Vec<Duration>,
+    idle_rss_kib: u64,
+    agent_bytes: u64,
+    bridge_bytes: u64,
+}
+
+/// Measures and writes docs/benchmarks.md.
+pub(crate) fn start() -> Result<()> {
+    tools::require(&[tools::c_compiler()])?;
+    println!("Building in release (whole-program optimisation: minutes) ...");
+    let binaries = cargo::build(&["--release"])?;
+    let figures = measure(&binaries)?;
+    let page = page(&figures)?;
+    let path = workspace_root()?.join("docs/benchmarks.md");
+    std::fs::write(&path, &page).with_context(|| path.display().to_string())?;
+    println!("\n{page}\nWritten to {}", path.display());
+    Ok(())
+}
+
+fn measure(binaries: &Binaries) -> Result<Figures> {
+    let folder = tempfile::tempdir()?;
+    let bridge = Bridge::start_in(binaries.clone(), &folder.path().join("bridge"), &[])?;
+    let mut agent = Agent::in_folder(binaries.clone(), &folder.path().join("agent"));
+    let key = bridge.mint("bench")?;
+    agent.pair(&bridge.url(), "bench", &key.key)?.expect_code(0)?;
+
+    let mut starts = Vec::new();
+    let mut device = None;
+    for run in 1..=RUNS {
+        let id = agent.start()?;
+        ensure!(
+            device.get_or_insert_with(|| id.clone()) == &id,
+            "another device in run {run}"
+        );
+        let took = agent.time_to_registered()?;
+        println!("run {run:>2}: {:.1} ms", millis(took));
+        starts.push(took);
+        ensure!(agent.terminate()? == 0, "not an orderly end in run {run}");
+    }
+    starts.sort();
+
+    agent.start()?;
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the time without work is what is measured"
+    )]
+    std::thread::sleep(IDLE);
+    let idle_rss_kib = resident_kib(agent.daemon()?.pid())?;
+    let size = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.len());
+    Ok(Figures {
+        starts,
+        idle_rss_kib,
+        agent_bytes: size(&binaries.agent)?,
+        bridge_bytes: size(&binaries.bridge)?,
+    })
+}
+
+fn page(figures: &Figures) -> Result<String> {
+    let (fastest, slowest) = figures
+        .starts
+        .first()
+        .zip(figures.starts.last())
+        .context("nothing was measured")?;
+    let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
+    Ok(format!(
+        "# Benchmarks
+
+Measured by `cargo xtask bench start` on {date}: {processor}, {cores} cores, {system}. Release builds; bridge and agent on the same
+machine over loopback, the bridge with one key in its SQLite database.
+
+| what | figure |
+|---|---|
+| start of the agent's process to `device:registered`, median of {runs} runs | {median:.1} ms |
+| the same, fastest and slowest run | {fastest:.1} ms, {slowest:.1} ms |
+| resident memory of the idle agent, {idle} s after it registered | {rss} |
+| size of `askalf-agent` | {agent} |
+| size of `askalf-bridge` | {bridge} |
+
+The time holds one PBKDF2 derivation (100,000 rounds) by the bridge. It ends when the agent's log line is read. For comparison, the Node
+agent of the 3.x generation on its authors' machine: 215 ms, 54.6 MiB, and a runtime of 99 MB.
+",
+        date = jiff::Timestamp::now().strftime("%Y-%m-%d"),
+        processor = processor(),
+        cores = std::thread::available_parallelism().map_or(0, usize::from),
+        system = system(),
+        runs = figures.starts.len(),
+        median = millis(median(&figures.starts)),
+        fastest = millis(*fastest),
+        slowest = millis(*slowest),
+        idle = IDLE.as_secs(),
+        rss = mib(figures.idle_rss_kib * 1024),
+        agent = mib(figures.agent_bytes),
+        bridge = mib(figures.bridge_bytes),
+    ))
+}
+
+/// The middle of sorted values; between the two in the middle where their number is even.
+fn median(sorted: &[Duration]) -> Duration {
+    let middle = sorted.len() / 2;
+    match (sorted.get(middle.wrapping_sub(1)), sorted.get(middle)) {
+        (Some(lower), Some(upper)) if sorted.len().is_multiple_of(2) => (*lower + *upper) / 2,
+        (_, Some(value)) => *value,
+        _ => Duration::ZERO,
+    }
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+fn resident_kib(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .context("no VmRSS")?;
+    Ok(line.trim().trim_end_matches("kB").trim().parse()?)
+}
+
+fn processor() -> String {
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpuinfo.lines().find(|line| line.starts_with("model name"));
+    model
+        .and_then(|line| line.split_once(':'))
+        .map_or("unknown processor", |(_, name)| name.trim())
+        .to_owned()
+}
+
+fn system() -> String {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let version = release.trim().split(['-', '+']).next().unwrap_or_default();
+    format!("Linux {version}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_lies_in_the_middle() {
+        let durations = |values: &[u64]| {
+            values
+                .iter()
+                .map(|value| Duration::from_millis(*value))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(median(&durations(&[1, 2, 10])), Duration::from_millis(2));
+        assert_eq!(median(&durations(&[1, 2, 4, 10])), Duration::from_millis(3));
+        assert_eq!(median(&[]), Duration::ZERO);
+    }
+}
