@@ -10,11 +10,11 @@ mod execution;
 mod limits;
 mod negotiation;
 mod number;
+mod reports;
 mod text;
 
 pub use agent::{
-    AgentMessage, CapabilitiesResult, DeviceType, ExecutionAccepted, ExecutionComplete, ExecutionFailed,
-    ExecutionProgress, ExecutionQueued, Forwarded, Heartbeat, ParseDeviceTypeError, Pong, ProgressChunk,
+    AgentMessage, CapabilitiesResult, DeviceType, Forwarded, Heartbeat, ParseDeviceTypeError, Pong,
     Reconnect, Register, SystemInfo,
 };
 pub use bridge::{
@@ -29,6 +29,9 @@ pub use limits::{
     MAX_CONTROL_PAYLOAD, MAX_FRAME_IN, MAX_FRAME_OUT, MAX_HELD_EXECUTIONS, MAX_ID, MAX_NAME, RESULT_OVERHEAD,
 };
 pub use negotiation::{Feature, Features, PROTOCOL};
+pub use reports::{
+    ExecutionAccepted, ExecutionComplete, ExecutionFailed, ExecutionProgress, ExecutionQueued, ProgressChunk,
+};
 pub use text::{clip_to_json, json_len, json_prefix, json_suffix, left_out, one_line};
 
 /// Path of the WebSocket endpoint on the bridge.
