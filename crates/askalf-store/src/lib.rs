@@ -1,1 +1,6 @@
 #![doc = include_str!("../README.md")]
+
+mod column;
+mod sqlite;
+
+pub use sqlite::{MAX_KEYS_PER_PREFIX, OpenError, OpenOptions, SqliteStore};
