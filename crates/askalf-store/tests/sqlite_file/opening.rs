@@ -166,7 +166,7 @@ fn a_database_that_another_program_holds_is_busy() {
 
 #[test]
 fn many_may_make_the_same_database_at_once() {
-    for _ in 0..5 {
+    for _ in 0..10 {
         let (_folder, path) = scratch();
         let start = std::sync::Barrier::new(8);
         std::thread::scope(|scope| {

@@ -155,6 +155,16 @@ async fn a_key_whose_device_was_removed_registers_no_other() {
         .await
         .unwrap();
     assert_eq!(device.id, "dev_2");
+    // Not even one that names the key.
+    by_hand(&path)
+        .execute_batch("update agent_devices set api_key_id = 'key_2'")
+        .unwrap();
+    let error = store
+        .register_device(&who, facts("dev_3", "x"), NOW)
+        .await
+        .unwrap_err();
+    assert_eq!(error, gone);
+    assert_eq!(store.devices(&who, 10).await.unwrap(), []);
 }
 
 #[tokio::test]
