@@ -166,7 +166,12 @@ fn check(task: &Dispatch) -> Result<(), DispatchError> {
     Ok(())
 }
 
-async fn find_device(core: &Core, who: &Principal, id_or_name: &str) -> Result<Device, DispatchError> {
+/// The one device of that id or name.
+pub(crate) async fn find_device(
+    core: &Core,
+    who: &Principal,
+    id_or_name: &str,
+) -> Result<Device, DispatchError> {
     let mut found = core.store.find_devices(who, id_or_name).await?;
     // An id is never ambiguous, though a device may be named like the id of another.
     if let Some(index) = found.iter().position(|device| device.id == id_or_name) {

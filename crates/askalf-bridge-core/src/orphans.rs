@@ -83,7 +83,6 @@ pub(crate) async fn end_unheld(core: &Core, device_id: &str, why: &str) -> Resul
             limit: PAGE,
         };
         let open = core.store.executions(&Principal::Bridge, filter).await?;
-        let full = open.len() >= PAGE as usize;
         let ended_before = ended;
         for execution in open {
             // Asked after the listing: whoever dispatches holds the execution before its row appears.
@@ -101,7 +100,8 @@ pub(crate) async fn end_unheld(core: &Core, device_id: &str, why: &str) -> Resul
                 }
             }
         }
-        if !full || ended == ended_before {
+        // A page may be cut short, so only one without anything to end is the last.
+        if ended == ended_before {
             return Ok(ended);
         }
     }

@@ -30,8 +30,12 @@ pub(super) async fn list(
     Extension(who): Extension<Principal>,
     UrlQuery(filter): UrlQuery<Filter>,
 ) -> Result<Json<Vec<ExecutionView>>, HttpError> {
+    let device_id = match &filter.device {
+        Some(device) => Some(dispatch::find_device(&bridge.core, &who, device).await?.id),
+        None => None,
+    };
     let filter = ExecutionFilter {
-        device_id: filter.device,
+        device_id,
         open_only: filter.open.unwrap_or(false),
         limit: bounded(filter.limit),
     };

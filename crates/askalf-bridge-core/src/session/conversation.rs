@@ -197,9 +197,13 @@ impl Conversation {
                 );
                 return false;
             }
-            Err(error) => {
+            Err(error @ StoreError::Unavailable(_)) => {
                 tracing::error!(session = self.link.number(), error = %error, "a device cannot be registered");
                 self.unavailable();
+                return false;
+            }
+            Err(error) => {
+                self.nonsense(ErrorCode::InvalidJson, error.to_string());
                 return false;
             }
         };

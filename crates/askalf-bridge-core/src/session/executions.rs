@@ -133,9 +133,19 @@ impl Conversation {
                     "this device has no such execution; its result is not kept",
                 ));
             }
-            Err(error) => {
+            Err(error @ StoreError::Unavailable(_)) => {
                 tracing::error!(execution = id, error = %error, "a result was not recorded");
                 return self.unavailable();
+            }
+            // The store will never take it: the execution must end all the same, and the device forget it.
+            Err(error) => {
+                tracing::error!(execution = id, error = %error, "a result cannot be recorded");
+                let end = ExecutionEnd::interrupted(format!("its result cannot be recorded: {error}"));
+                if let Err(error) = self.record(&device.who, id, end).await {
+                    tracing::error!(execution = id, error = %error, "an execution was not ended");
+                    return self.unavailable();
+                }
+                self.core.watchers.ended(id);
             }
         }
         self.link.release(id);

@@ -1,0 +1,18 @@
+//! The bridge on real sockets and the real store, spoken to by small clients that know nothing of its insides.
+
+#[cfg(test)]
+mod api;
+#[cfg(test)]
+mod authentication;
+#[cfg(test)]
+mod executions;
+#[cfg(test)]
+mod faulty_store;
+#[cfg(test)]
+mod frames;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod presence;
+#[cfg(test)]
+mod server;
