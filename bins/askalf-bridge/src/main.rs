@@ -1,2 +1,48 @@
-//! The askalf bridge.
-fn main() {}
+//! The askalf bridge: reads the command line and hands over to one command.
+
+mod api_client;
+mod cli;
+mod commands;
+mod home;
+mod serve;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use askalf_cli::{Failure, init_logs, report};
+use clap::Parser;
+
+use cli::{Cli, Command};
+use home::Home;
+
+fn main() -> ExitCode {
+    report(run(Cli::parse()))
+}
+
+fn run(cli: Cli) -> anyhow::Result<askalf_cli::ExitCode> {
+    let environment = |name: &str| std::env::var(name).ok();
+    let filter = environment("ASKALF_LOG");
+    let filter = match cli.command {
+        Command::Serve(_) => filter,
+        // Commands speak through their exit code and messages; their logs are for those who ask.
+        _ => filter.or_else(|| Some("warn".to_owned())),
+    };
+    init_logs(filter.as_deref(), environment("NO_COLOR").is_some()).map_err(|error| {
+        Failure::new(askalf_cli::ExitCode::Usage, error)
+            .hint("set ASKALF_LOG to error, warn, info, debug or trace")
+    })?;
+    let home = Home::new(cli.home, cli.database)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the runtime did not start")?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Serve(arguments) => serve::serve(&home, arguments).await,
+            Command::Keys(command) => commands::keys(&home, command).await,
+            Command::Devices(command) => commands::devices(&home, command).await,
+            Command::Dispatch(arguments) => commands::dispatch(&home, arguments).await,
+            Command::Executions(command) => commands::executions(&home, command).await,
+        }
+    })
+}

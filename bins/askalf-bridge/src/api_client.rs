@@ -1,0 +1,170 @@
+//! How commands reach the API: through the socket of a running bridge, or, where none runs, in this process on the
+//! database itself. Both are the same router.
+
+use std::time::Duration;
+
+use askalf_bridge_core::api::ApiError;
+use askalf_bridge_core::{Transport, router};
+use askalf_cli::{ExitCode, Failure};
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+use tower::ServiceExt;
+
+use crate::home::{Home, HomeLock};
+use crate::serve::open_bridge;
+
+/// How long a command waits for a bridge that holds its folder but does not answer yet: it may be starting.
+const START_WAIT: Duration = Duration::from_secs(5);
+
+/// Longest answer that is read whole (16 MiB): an execution carries at most 1 MiB of output.
+const MAX_ANSWER: usize = 16 * 1024 * 1024;
+
+/// A way to the API.
+pub(crate) enum ApiClient {
+    /// A bridge runs.
+    Running(hyper::client::conn::http1::SendRequest<Body>),
+    /// None runs, and none can start until this is dropped.
+    InProcess(
+        axum::Router,
+        #[expect(dead_code, reason = "held for its drop")] HomeLock,
+    ),
+}
+
+impl ApiClient {
+    /// Finds a way to the API of this folder.
+    pub(crate) async fn connect(home: &Home) -> Result<Self, Failure> {
+        home.create()?;
+        let deadline = tokio::time::Instant::now() + START_WAIT;
+        loop {
+            if let Ok(stream) = UnixStream::connect(home.socket()).await {
+                return Self::handshake(stream).await;
+            }
+            if let Some(lock) = home.lock()? {
+                let bridge = open_bridge(home, Default::default()).await?;
+                let uid = rustix::process::geteuid().as_raw();
+                return Ok(Self::InProcess(router(bridge, Transport::Local { uid }), lock));
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return Err(Failure::new(
+                    ExitCode::Unavailable,
+                    format!(
+                        "a bridge holds {} but does not answer on its socket",
+                        home.path().display()
+                    ),
+                )
+                .hint("look at its log; if it hangs, stop it and start it again"));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn handshake(stream: UnixStream) -> Result<Self, Failure> {
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|_| gone())?;
+        tokio::spawn(async move {
+            // Its end shows as the end of the answer that is being read.
+            let _ended = connection.await;
+        });
+        Ok(Self::Running(sender))
+    }
+
+    /// Sends a request and reads the whole answer.
+    pub(crate) async fn call<T: DeserializeOwned>(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<T, Failure> {
+        let response = self.send(method, path, body).await?;
+        let bytes = whole(response.into_body()).await?;
+        serde_json::from_slice(&bytes).map_err(|_| foreign())
+    }
+
+    /// Sends a request whose answer is a stream.
+    pub(crate) async fn stream(&mut self, path: &str, body: &impl Serialize) -> Result<Body, Failure> {
+        Ok(self.send(Method::POST, path, Some(body)).await?.into_body())
+    }
+
+    async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<Response<Body>, Failure> {
+        let body = match body {
+            Some(value) => Body::from(serde_json::to_vec(value).map_err(|_| foreign())?),
+            None => Body::empty(),
+        };
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(http::header::HOST, "bridge")
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(body)
+            .map_err(|_| foreign())?;
+        let response = match self {
+            Self::Running(sender) => sender
+                .send_request(request)
+                .await
+                .map_err(|_| gone())?
+                .map(Body::new),
+            Self::InProcess(router, _) => match router.clone().oneshot(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            },
+        };
+        if response.status().is_success() {
+            Ok(response)
+        } else {
+            Err(refusal(response).await)
+        }
+    }
+}
+
+async fn whole(body: Body) -> Result<Bytes, Failure> {
+    Ok(Limited::new(body, MAX_ANSWER)
+        .collect()
+        .await
+        .map_err(|_| gone())?
+        .to_bytes())
+}
+
+/// The bridge's refusal as a failure of this command.
+async fn refusal(response: Response<Body>) -> Failure {
+    let status = response.status();
+    let Ok(bytes) = whole(response.into_body()).await else {
+        return gone();
+    };
+    let Ok(error) = serde_json::from_slice::<ApiError>(&bytes) else {
+        return foreign();
+    };
+    Failure::new(exit_code(status, &error.id), error.message).hint(error.hint)
+}
+
+fn exit_code(status: StatusCode, id: &str) -> ExitCode {
+    match (status, id) {
+        (_, "device-offline" | "device-busy") => ExitCode::TryAgain,
+        (_, "bridge-unavailable") => ExitCode::Unavailable,
+        (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => ExitCode::Permission,
+        (StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS, _) => ExitCode::TryAgain,
+        _ => ExitCode::Failed,
+    }
+}
+
+/// The bridge went away while it was asked.
+pub(crate) fn gone() -> Failure {
+    Failure::new(ExitCode::Unavailable, "the bridge went away before it answered")
+        .hint("see whether it still runs, then try again")
+}
+
+fn foreign() -> Failure {
+    Failure::new(ExitCode::Failed, "the bridge's answer could not be read")
+        .hint("use the askalf-bridge command of the same version as the bridge that runs")
+}

@@ -1,0 +1,192 @@
+//! `dispatch`: runs a task on a device, streams its output and exits as it did.
+
+use std::io::{self, Write};
+
+use askalf_bridge_core::api::{Dispatch as Request, DispatchEvent, ExecutionView};
+use askalf_cli::{ExitCode, Failure, one_line, print};
+use axum::body::Body;
+use bytes::BytesMut;
+use http::Method;
+use http_body_util::BodyExt;
+
+use super::{NOTHING, path_of};
+use crate::api_client::ApiClient;
+use crate::cli::Dispatch;
+use crate::home::Home;
+
+/// Longest line of the event stream (16 MiB): the last one carries a whole execution.
+const MAX_LINE: usize = 16 * 1024 * 1024;
+
+pub(crate) async fn dispatch(home: &Home, arguments: Dispatch) -> anyhow::Result<ExitCode> {
+    let request = Request {
+        device: arguments.device,
+        input: arguments.input,
+        executor: Some(arguments.executor),
+        timeout_ms: arguments.timeout.map(|seconds| seconds * 1000),
+        working_directory: arguments.working_directory,
+        detach: arguments.detach,
+    };
+    let mut client = ApiClient::connect(home).await?;
+    if matches!(client, ApiClient::InProcess(..)) {
+        return Err(Failure::new(
+            ExitCode::Unavailable,
+            "no bridge runs here, so no device is connected",
+        )
+        .hint("start one with 'askalf-bridge serve'")
+        .into());
+    }
+    if request.detach {
+        let execution: ExecutionView = client
+            .call(Method::POST, "/api/v1/executions", Some(&request))
+            .await?;
+        print(&format!("{}\n", execution.id))?;
+        return Ok(ExitCode::Done);
+    }
+    let events = Events::new(client.stream("/api/v1/executions", &request).await?);
+    follow(home, events).await
+}
+
+async fn follow(home: &Home, mut events: Events) -> anyhow::Result<ExitCode> {
+    let mut execution: Option<String> = None;
+    let mut interrupts = 0;
+    loop {
+        let event = tokio::select! {
+            event = events.next() => event,
+            signal = tokio::signal::ctrl_c() => {
+                signal?;
+                interrupts += 1;
+                match &execution {
+                    Some(id) if interrupts == 1 => {
+                        note(&format!("cancelling {id}; once more to leave it to itself"));
+                        cancel(home, id).await?;
+                        continue;
+                    }
+                    _ => return Ok(ExitCode::Task(130)),
+                }
+            }
+        };
+        match event {
+            Ok(Some(DispatchEvent::Accepted { id, .. })) => execution = Some(id),
+            Ok(Some(DispatchEvent::Output { stream, data })) => write(&stream, &data)?,
+            Ok(Some(DispatchEvent::Queued { position })) => {
+                note(&format!("queued on the device at place {position}"))
+            }
+            Ok(Some(DispatchEvent::Skipped { events })) => {
+                note(&format!(
+                    "[{events} pieces of output were not shown; 'executions show' has the output]"
+                ));
+            }
+            Ok(Some(DispatchEvent::Running | DispatchEvent::Idle)) => {}
+            Ok(Some(DispatchEvent::Ended { execution })) => return Ok(ended(&execution)),
+            Ok(None) | Err(()) => return Err(lost(execution.as_deref()).into()),
+        }
+    }
+}
+
+/// The code to exit with, as the task did; what a person should know beyond it goes to standard error.
+fn ended(execution: &ExecutionView) -> ExitCode {
+    if execution.status == "completed" {
+        return ExitCode::Done;
+    }
+    // A task that exited or was ended by a signal speaks for itself.
+    let by_itself = matches!(execution.cause.as_deref(), Some("exit" | "signal"));
+    if !by_itself {
+        note(&format!(
+            "{}: {}",
+            execution.status,
+            one_line(execution.error.as_deref().unwrap_or("no reason was given"))
+        ));
+    }
+    let signalled = execution.signal.map(|signal| signal.saturating_add(128));
+    let code = execution
+        .exit_code
+        .or(signalled)
+        .and_then(|code| u8::try_from(code).ok())
+        .filter(|code| *code != 0);
+    code.map_or(ExitCode::Failed, ExitCode::Task)
+}
+
+async fn cancel(home: &Home, id: &str) -> Result<(), Failure> {
+    // Over a connection of its own: the first one carries the stream.
+    let path = path_of("executions", id, "/cancel")?;
+    let cancelled: Result<ExecutionView, Failure> = ApiClient::connect(home)
+        .await?
+        .call(Method::POST, &path, NOTHING)
+        .await;
+    if let Err(failure) = cancelled {
+        note(&failure.to_string());
+    }
+    Ok(())
+}
+
+fn lost(execution: Option<&str>) -> Failure {
+    let failure = Failure::new(
+        ExitCode::Unavailable,
+        "the bridge went away before the task ended",
+    );
+    match execution {
+        Some(id) => failure.hint(format!(
+            "the task may go on; look with 'askalf-bridge executions show {id}'"
+        )),
+        None => failure.hint("look with 'askalf-bridge executions list' whether it was accepted"),
+    }
+}
+
+/// A line for the person, beside the task's own output.
+fn note(text: &str) {
+    // Nobody may be reading standard error; the task's end does not depend on it.
+    let _unread = writeln!(io::stderr().lock(), "askalf-bridge: {text}");
+}
+
+fn write(stream: &str, data: &str) -> io::Result<()> {
+    if stream == "stderr" {
+        let mut error = io::stderr().lock();
+        return error.write_all(data.as_bytes()).and_then(|()| error.flush());
+    }
+    print(data)
+}
+
+/// The events of a dispatch, one JSON document a line.
+struct Events {
+    body: Body,
+    buffer: BytesMut,
+    searched: usize,
+}
+
+impl Events {
+    fn new(body: Body) -> Self {
+        Self {
+            body,
+            buffer: BytesMut::new(),
+            searched: 0,
+        }
+    }
+
+    /// The next event; `None` at the end of the stream, an error where it broke off. Cancel-safe: what was read stays
+    /// in the buffer.
+    async fn next(&mut self) -> Result<Option<DispatchEvent>, ()> {
+        loop {
+            if let Some(at) = self.buffer[self.searched..]
+                .iter()
+                .position(|byte| *byte == b'\n')
+            {
+                let line = self.buffer.split_to(self.searched + at + 1);
+                self.searched = 0;
+                return serde_json::from_slice(&line).map(Some).map_err(drop);
+            }
+            self.searched = self.buffer.len();
+            if self.buffer.len() > MAX_LINE {
+                return Err(());
+            }
+            match self.body.frame().await {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.buffer.extend_from_slice(&data);
+                    }
+                }
+                Some(Err(_)) => return Err(()),
+                None => return if self.buffer.is_empty() { Ok(None) } else { Err(()) },
+            }
+        }
+    }
+}

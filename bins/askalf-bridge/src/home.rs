@@ -1,0 +1,131 @@
+//! The bridge's folder, its lock, and where its database is.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use askalf_cli::{ExitCode, Failure};
+
+/// The folder of one bridge.
+#[derive(Debug, Clone)]
+pub(crate) struct Home {
+    folder: PathBuf,
+    database: Option<String>,
+}
+
+/// Proof that no other process serves this folder or has its database open. Dropping it gives the folder free.
+#[derive(Debug)]
+pub(crate) struct HomeLock(#[expect(dead_code, reason = "the lock lives as long as the file is open")] File);
+
+impl Home {
+    /// The folder that was named, or the default one in the user's home.
+    pub(crate) fn new(named: Option<PathBuf>, database: Option<String>) -> Result<Self, Failure> {
+        let folder = match named {
+            Some(folder) => folder,
+            None => std::env::home_dir()
+                .filter(|home| home.is_absolute())
+                .map(|home| home.join(".askalf-bridge"))
+                .ok_or_else(|| {
+                    Failure::new(
+                        ExitCode::Configuration,
+                        "there is no home folder to keep the bridge's files in",
+                    )
+                    .hint("name a folder with --home DIR or ASKALF_BRIDGE_HOME")
+                })?,
+        };
+        Ok(Self { folder, database })
+    }
+
+    /// Makes the folder, readable by its owner alone, where it does not exist.
+    pub(crate) fn create(&self) -> Result<(), Failure> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
+        made.map_err(|error| self.unusable(&describe(&error)))?;
+        let metadata = self
+            .folder
+            .metadata()
+            .map_err(|error| self.unusable(&describe(&error)))?;
+        if metadata.uid() != rustix::process::geteuid().as_raw() {
+            return Err(self.unusable("it belongs to another user"));
+        }
+        if metadata.mode() & 0o022 != 0 {
+            return Err(self
+                .unusable("others may write to it")
+                .hint(format!("run: chmod 700 {}", self.folder.display())));
+        }
+        Ok(())
+    }
+
+    fn unusable(&self, why: &str) -> Failure {
+        Failure::new(
+            ExitCode::Permission,
+            format!("the folder {} cannot be used: {why}", self.folder.display()),
+        )
+        .hint("choose another folder with --home DIR, or run as the user that owns it")
+    }
+
+    /// The socket through which commands reach a running bridge.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.join("bridge.sock")
+    }
+
+    /// The database file.
+    pub(crate) fn database(&self) -> Result<PathBuf, Failure> {
+        let Some(url) = &self.database else {
+            return Ok(self.folder.join("bridge.db"));
+        };
+        let path = url
+            .strip_prefix("sqlite://")
+            .or_else(|| url.strip_prefix("sqlite:"))
+            .unwrap_or(url);
+        if path.is_empty() || path.contains("://") {
+            return Err(Failure::new(
+                ExitCode::Usage,
+                format!("the database '{}' is not one this bridge can open", scheme(url)),
+            )
+            .hint("give the path of an SQLite file, or sqlite:PATH"));
+        }
+        Ok(PathBuf::from(path))
+    }
+
+    /// Takes the folder for this process alone; `None` where another one has it.
+    pub(crate) fn lock(&self) -> Result<Option<HomeLock>, Failure> {
+        let path = self.folder.join("bridge.lock");
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|error| self.unusable(&describe(&error)))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(HomeLock(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(self.unusable(&describe(&error))),
+        }
+    }
+
+    /// The folder itself.
+    pub(crate) fn path(&self) -> &Path {
+        &self.folder
+    }
+}
+
+/// The part of a database URL that holds no password.
+fn scheme(url: &str) -> &str {
+    url.split("://").next().unwrap_or_default()
+}
+
+/// An operating system error in plain words.
+pub(crate) fn describe(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        ErrorKind::NotFound => "no such file or folder".to_owned(),
+        ErrorKind::AddrInUse => "the address is in use".to_owned(),
+        ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+        ErrorKind::StorageFull => "the disk is full".to_owned(),
+        ErrorKind::ReadOnlyFilesystem => "the file system is read-only".to_owned(),
+        ErrorKind::NotADirectory => "a part of its path is not a folder".to_owned(),
+        kind => kind.to_string(),
+    }
+}

@@ -1,0 +1,129 @@
+//! `serve`: the bridge in the foreground.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use askalf_bridge_auth::UnixMillis;
+use askalf_bridge_core::{Bridge, BridgeOptions, Listener, ServeOptions, Transport, router};
+use askalf_cli::{ExitCode, Failure, print};
+use askalf_store::{OpenOptions, SqliteStore};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::Serve;
+use crate::home::{Home, describe};
+
+pub(crate) async fn serve(home: &Home, arguments: Serve) -> anyhow::Result<ExitCode> {
+    home.create()?;
+    let _lock = home.lock()?.ok_or_else(|| {
+        Failure::new(
+            ExitCode::TryAgain,
+            format!("another bridge or command uses {}", home.path().display()),
+        )
+        .hint("stop it, or give this bridge a folder of its own with --home DIR")
+    })?;
+    // Handlers first: a signal from here on is an orderly end, not a death.
+    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be caught")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be caught")?;
+
+    let devices = listen(arguments.listen).await?;
+    let address = devices.local_addr().context("the bound address cannot be read")?;
+    let commands = listen_for_commands(home)?;
+    let bridge = open_bridge(
+        home,
+        BridgeOptions {
+            strict_scopes: arguments.strict_scopes,
+            allow_query_token: !arguments.no_query_token,
+            interrupted_grace: Duration::from_secs(arguments.grace),
+            ..BridgeOptions::default()
+        },
+    )
+    .await?;
+    bridge
+        .start()
+        .await
+        .map_err(|error| Failure::new(ExitCode::TryAgain, &error).hint(error.hint()))?;
+
+    if !address.ip().is_loopback() {
+        tracing::warn!(
+            "listening on {address} without TLS: keys cross the network readable unless a proxy in front encrypts"
+        );
+    }
+    tracing::info!("listening on {address}");
+    if arguments.print_address {
+        print(&format!("{address}\n"))?;
+    }
+
+    let tcp = askalf_bridge_core::serve(
+        devices,
+        router(bridge.clone(), Transport::Tcp),
+        ServeOptions::default(),
+        bridge.shutting_down(),
+    );
+    let uid = rustix::process::geteuid().as_raw();
+    let unix = askalf_bridge_core::serve(
+        Listener::Unix {
+            listener: commands,
+            uid,
+        },
+        router(bridge.clone(), Transport::Local { uid }),
+        ServeOptions::default(),
+        bridge.shutting_down(),
+    );
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("shutting down");
+        bridge.shutdown().await;
+    };
+    tokio::join!(tcp, unix, stop);
+    // While the lock is held: nobody else's socket can be there.
+    if let Err(error) = fs::remove_file(home.socket()) {
+        tracing::debug!("the command socket was not removed: {}", describe(&error));
+    }
+    Ok(ExitCode::Done)
+}
+
+/// The bridge on this home's database. The caller holds the lock.
+pub(crate) async fn open_bridge(home: &Home, options: BridgeOptions) -> Result<Bridge, Failure> {
+    let path = home.database()?;
+    let opened =
+        tokio::task::spawn_blocking(move || SqliteStore::open(&path, &OpenOptions::new(now()))).await;
+    let store = opened
+        .map_err(|_| Failure::new(ExitCode::Failed, "opening the database did not end"))?
+        .map_err(|error| Failure::new(ExitCode::Configuration, &error).hint(error.hint()))?;
+    Ok(Bridge::new(Arc::new(store), options, Arc::new(now)))
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Failure::new(ExitCode::TryAgain, format!("cannot listen on {address}: {}", describe(&error)))
+            .hint("stop the program that uses it, or choose another with --listen ADDRESS:PORT (port 0 takes a free one)")
+    })
+}
+
+fn listen_for_commands(home: &Home) -> Result<UnixListener, Failure> {
+    let path = home.socket();
+    let unusable = |error: &std::io::Error| {
+        Failure::new(ExitCode::Permission, format!("cannot listen on {}: {}", path.display(), describe(error)))
+            .hint("check the rights of the folder, or choose another with --home DIR (socket paths hold about 100 characters)")
+    };
+    // A bridge that was killed leaves its socket; the lock says that nobody uses it.
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(unusable(&error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path).map_err(|error| unusable(&error))?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(|error| unusable(&error))?;
+    Ok(listener)
+}
+
+fn now() -> UnixMillis {
+    UnixMillis::from_system_time(SystemTime::now())
+}
