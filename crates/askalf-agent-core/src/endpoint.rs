@@ -43,7 +43,9 @@ impl Endpoint {
             "https" | "wss" => true,
             other => return Err(EndpointError::UnknownScheme { scheme: shown(other) }),
         };
-        let uri: Uri = url.parse().map_err(|_| EndpointError::NotAUrl { url: shown(url) })?;
+        let uri: Uri = url
+            .parse()
+            .map_err(|_| EndpointError::NotAUrl { url: shown(url) })?;
         let not_a_url = || EndpointError::NotAUrl { url: shown(url) };
         let authority = uri.authority().ok_or_else(not_a_url)?;
         if authority.as_str().contains('@') {
@@ -52,7 +54,11 @@ impl Endpoint {
         if uri.query().is_some() || url.contains('#') {
             return Err(EndpointError::QueryInUrl);
         }
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let host = authority
+            .host()
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
         // A port that is no number is part of the authority, but not of its port.
         let port_given = authority.as_str().len() > authority.host().len();
         if host.is_empty() || (port_given && authority.port_u16().is_none()) {
@@ -217,7 +223,10 @@ mod tests {
             ("http://localhost:3005", "ws://localhost:3005/ws/agent-bridge"),
             ("HTTP://localhost:3005/", "ws://localhost:3005/ws/agent-bridge"),
             ("ws://localhost", "ws://localhost/ws/agent-bridge"),
-            (" ws://localhost/ws/agent-bridge/ ", "ws://localhost/ws/agent-bridge"),
+            (
+                " ws://localhost/ws/agent-bridge/ ",
+                "ws://localhost/ws/agent-bridge",
+            ),
             ("http://h/base//", "ws://h/base/ws/agent-bridge"),
             ("http://h/base/ws/agent-bridge", "ws://h/base/ws/agent-bridge"),
             ("http://[::1]:3005", "ws://[::1]:3005/ws/agent-bridge"),
@@ -229,16 +238,30 @@ mod tests {
     #[test]
     fn host_and_port_are_what_is_dialled() {
         let endpoint = Endpoint::parse("ws://[::1]:3005", false).unwrap();
-        assert_eq!((endpoint.host(), endpoint.port(), endpoint.authority()), ("::1", 3005, "[::1]:3005"));
+        assert_eq!(
+            (endpoint.host(), endpoint.port(), endpoint.authority()),
+            ("::1", 3005, "[::1]:3005")
+        );
         assert_eq!(Endpoint::parse("http://localhost", false).unwrap().port(), 80);
     }
 
     #[test]
     fn plain_text_stays_on_this_machine_unless_told_otherwise() {
-        for local in ["ws://127.0.0.1", "ws://127.9.9.9:1", "ws://[::1]", "http://localhost.", "ws://a.LOCALHOST:9"] {
+        for local in [
+            "ws://127.0.0.1",
+            "ws://127.9.9.9:1",
+            "ws://[::1]",
+            "http://localhost.",
+            "ws://a.LOCALHOST:9",
+        ] {
             assert!(Endpoint::parse(local, false).is_ok(), "{local}");
         }
-        for remote in ["ws://10.0.0.1", "http://bridge.example.org:80", "ws://localhost.example.org", "ws://0.0.0.0"] {
+        for remote in [
+            "ws://10.0.0.1",
+            "http://bridge.example.org:80",
+            "ws://localhost.example.org",
+            "ws://0.0.0.0",
+        ] {
             assert_eq!(error(remote, false).id(), "url-plain-remote", "{remote}");
             assert!(Endpoint::parse(remote, true).is_ok(), "{remote}");
         }
@@ -266,7 +289,11 @@ mod tests {
 
     #[test]
     fn a_password_in_the_url_is_not_shown() {
-        for given in ["http://me:hunter2@localhost", "me:hunter2@localhost", "http://me:hunter2@local host"] {
+        for given in [
+            "http://me:hunter2@localhost",
+            "me:hunter2@localhost",
+            "http://me:hunter2@local host",
+        ] {
             let error = error(given, true);
             let shown = format!("{error} {error:?}");
             assert!(!shown.contains("hunter2"), "{shown}");

@@ -20,7 +20,7 @@ pub enum Action {
     /// Dial the bridge with the credential that was read last. There is never more than one connection.
     Connect(SocketId),
     /// Send a message.
-    Send(SocketId, AgentMessage),
+    Send(SocketId, Box<AgentMessage>),
     /// Send a result, and say when it is written.
     SendResult {
         /// The connection.

@@ -95,7 +95,7 @@ impl<J: Jitter> Machine<J> {
             BridgeMessage::Ping(_) => self.act(Action::SendPong(socket)),
             BridgeMessage::CapabilitiesScan(_) => {
                 let result = self.config.facts.capabilities_result();
-                self.act(Action::Send(socket, AgentMessage::Capabilities(result)));
+                self.send(socket, AgentMessage::Capabilities(result));
             }
             BridgeMessage::Dispatch(dispatch) => self.dispatched(dispatch),
             BridgeMessage::Cancel(cancel) => self.cancelled(&cancel.execution_id),
@@ -304,7 +304,7 @@ impl<J: Jitter> Machine<J> {
             // The facts may have changed since an earlier process told them.
             Some(_) | None => AgentMessage::Register(self.registration()),
         };
-        self.act(Action::Send(socket, message));
+        self.send(socket, message);
     }
 
     fn registration(&self) -> Register {

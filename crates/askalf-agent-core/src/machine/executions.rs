@@ -281,7 +281,7 @@ impl<J: Jitter> Machine<J> {
     fn send_online(&mut self, message: AgentMessage) {
         if let Phase::Online(session) = &self.phase {
             let socket = session.socket;
-            self.act(Action::Send(socket, message));
+            self.send(socket, message);
         }
     }
 }

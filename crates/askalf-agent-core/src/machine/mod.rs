@@ -35,7 +35,7 @@ pub use state::{Condition, State, StateReason};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use askalf_proto::{Executor as ExecutorKind, MAX_HELD_EXECUTIONS};
+use askalf_proto::{AgentMessage, Executor as ExecutorKind, MAX_HELD_EXECUTIONS};
 
 use crate::{DeviceFacts, Timings};
 use backoff::Backoff;
@@ -273,6 +273,10 @@ impl<J: Jitter> Machine<J> {
             now
         };
         self.condition = Condition { state, reason, since };
+    }
+
+    fn send(&mut self, socket: SocketId, message: AgentMessage) {
+        self.act(Action::Send(socket, Box::new(message)));
     }
 
     fn act(&mut self, action: Action) {

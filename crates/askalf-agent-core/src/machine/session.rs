@@ -85,7 +85,7 @@ impl<J: Jitter> Machine<J> {
         session.pings += 1;
         session.pinged_at = Some(now);
         let (socket, number) = (session.socket, session.pings);
-        self.act(Action::Send(socket, AgentMessage::Heartbeat(heartbeat)));
+        self.send(socket, AgentMessage::Heartbeat(heartbeat));
         self.act(Action::Ping(socket, number));
         self.poll_credential();
     }

@@ -1,0 +1,85 @@
+//! Texts of the other side, made fit for logs and states.
+
+use std::io;
+
+use askalf_bridge_auth::Token;
+use askalf_proto::{BridgeError, BridgeMessage, DecodeError, ErrorCode, one_line};
+
+/// Makes one harmless line of a peer's text, without the token, should the peer echo it.
+#[derive(Debug, Clone)]
+pub(crate) struct Cleaner(Token);
+
+impl Cleaner {
+    pub(crate) fn new(token: Token) -> Self {
+        Self(token)
+    }
+
+    pub(crate) fn text(&self, text: &str) -> String {
+        one_line(&text.replace(self.0.expose_secret(), "[key]"))
+    }
+
+    /// The message with clean texts, where it has texts that are ever shown.
+    pub(crate) fn message(&self, message: BridgeMessage) -> BridgeMessage {
+        match message {
+            BridgeMessage::Error(error) => BridgeMessage::Error(BridgeError {
+                code: match error.code {
+                    ErrorCode::Other(code) => ErrorCode::Other(self.text(&code)),
+                    known => known,
+                },
+                message: self.text(&error.message),
+                ..error
+            }),
+            other => other,
+        }
+    }
+
+    pub(crate) fn decode_error(&self, error: DecodeError) -> DecodeError {
+        match error {
+            DecodeError::UnknownType { kind } => DecodeError::UnknownType {
+                kind: self.text(&kind),
+            },
+            DecodeError::NotAMessage { detail } => DecodeError::NotAMessage {
+                detail: self.text(&detail),
+            },
+            other => other,
+        }
+    }
+}
+
+/// An error of the system without its number, which tells a person nothing.
+pub(crate) fn io_text(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    one_line(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use askalf_proto::decode_bridge;
+
+    use super::*;
+
+    #[test]
+    fn an_echoed_token_is_never_shown() {
+        let secret = "sk_live_NdlPiGQ1nmIevDuBMbAnAodSO10UzbLG";
+        let cleaner = Cleaner::new(Token::parse(secret).unwrap());
+        let frame = format!(
+            r#"{{"type":"device:error","payload":{{"code":"{secret}","message":"no {secret}\n\u001b[1m!"}}}}"#
+        );
+        let message = cleaner.message(decode_bridge(&frame).unwrap());
+        assert!(!format!("{message:?}").contains(secret), "{message:?}");
+        let BridgeMessage::Error(error) = message else {
+            panic!("no error")
+        };
+        assert_eq!(error.message, "no [key]  [1m!");
+        let unknown = decode_bridge(&format!(r#"{{"type":"{secret}"}}"#)).unwrap_err();
+        assert!(!cleaner.decode_error(unknown).to_string().contains(secret));
+    }
+
+    #[test]
+    fn error_numbers_are_left_out() {
+        let refused = io::Error::from_raw_os_error(111);
+        assert!(refused.to_string().contains("os error"), "{refused}");
+        assert!(!io_text(&refused).contains("os error"));
+    }
+}

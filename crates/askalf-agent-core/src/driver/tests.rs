@@ -1,0 +1,1 @@
+//! The driver against a small bridge in the same process.

@@ -1,0 +1,227 @@
+//! The proof that a bridge takes a key, before the key replaces another.
+
+use std::fmt;
+
+use askalf_bridge_auth::{Token, TokenError};
+use askalf_proto::{AgentMessage, BridgeMessage, CloseCode, Registered, decode_bridge};
+use futures_util::{SinkExt, StreamExt};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_tungstenite::tungstenite::Message;
+
+use super::connection::{close_message, closed, socket_fault};
+use super::dial::{Dial, Socket, Target, TcpDial};
+use crate::machine::{Disposition, Fault, Verdict};
+use crate::{DeviceFacts, Endpoint, EndpointError, Timings};
+
+/// What to prove.
+#[derive(Debug, Clone)]
+pub struct Verification {
+    /// The bridge's URL, as a person gave it.
+    pub url: String,
+    /// Whether the key may cross a network in plain text.
+    pub insecure: bool,
+    /// The key.
+    pub token: Token,
+    /// What the device says about itself; the bridge keeps it.
+    pub facts: DeviceFacts,
+    /// Most tasks at once; the bridge keeps it.
+    pub max_concurrent: u32,
+    /// How long to wait for what.
+    pub timings: Timings,
+}
+
+/// The bridge has registered the device under the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// The device's id.
+    pub device_id: String,
+    /// The user that owns the key, where the bridge tells.
+    pub user_id: Option<String>,
+    /// Where the bridge was found.
+    pub endpoint: Endpoint,
+}
+
+/// Why there is no proof.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VerifyError {
+    /// The URL cannot be dialled.
+    Endpoint(EndpointError),
+    /// No header can carry the key.
+    Token(TokenError),
+    /// The bridge was not reached, or did not register the device.
+    Bridge(Verdict),
+}
+
+/// What kind of error it is, for an exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VerifyErrorKind {
+    /// What was given is wrong: nothing was sent.
+    Configuration,
+    /// The bridge refused the key.
+    KeyRefused,
+    /// Nothing is known about the key: the bridge was not reached, or could not decide.
+    Unavailable,
+}
+
+impl VerifyError {
+    /// Stable name of the error: the one that the agent's state would show as its reason.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Endpoint(error) => error.id(),
+            Self::Token(error) => error.id(),
+            Self::Bridge(verdict) => &verdict.reason.id,
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> &str {
+        match self {
+            Self::Endpoint(error) => error.hint(),
+            Self::Token(error) => error.hint(),
+            Self::Bridge(verdict) => match verdict.disposition {
+                Disposition::Backoff { .. } if verdict.reason.hint.starts_with("nothing to do") => {
+                    "try again in a moment"
+                }
+                Disposition::RepairRequired { .. } | Disposition::SecondTry
+                    if verdict.reason.id != "user_inactive" =>
+                {
+                    "check that the whole key was copied and that it is a key of this bridge, or ask the operator \
+                     for a new one"
+                }
+                _ => &verdict.reason.hint,
+            },
+        }
+    }
+
+    /// What kind of error it is.
+    pub fn kind(&self) -> VerifyErrorKind {
+        match self {
+            Self::Endpoint(_) | Self::Token(_) => VerifyErrorKind::Configuration,
+            Self::Bridge(verdict) => match verdict.disposition {
+                Disposition::RepairRequired { .. } | Disposition::SecondTry => VerifyErrorKind::KeyRefused,
+                Disposition::Backoff { .. }
+                | Disposition::SlowRetry
+                | Disposition::Replaced
+                | Disposition::ForgetDevice
+                | Disposition::Quarantine
+                | Disposition::Ignore => VerifyErrorKind::Unavailable,
+            },
+        }
+    }
+}
+
+impl fmt::Display for VerifyError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Endpoint(error) => error.fmt(formatter),
+            Self::Token(error) => error.fmt(formatter),
+            Self::Bridge(verdict) => formatter.write_str(&verdict.reason.text),
+        }
+    }
+}
+
+impl std::error::Error for VerifyError {}
+
+impl From<Fault> for VerifyError {
+    fn from(fault: Fault) -> Self {
+        Self::Bridge(fault.verdict())
+    }
+}
+
+/// Connects once, registers, and leaves with close code 1000. Exactly one `device:registered` is proof; nothing is
+/// tried twice, save for a registration that a forge drops while it checks the key.
+///
+/// # Errors
+/// [`VerifyError`].
+pub async fn verify(verification: Verification) -> Result<Verified, VerifyError> {
+    verify_on(&TcpDial, verification).await
+}
+
+pub(crate) async fn verify_on(
+    dialer: &dyn Dial,
+    verification: Verification,
+) -> Result<Verified, VerifyError> {
+    let Verification {
+        url,
+        insecure,
+        token,
+        facts,
+        max_concurrent,
+        timings,
+    } = verification;
+    let endpoint = Endpoint::parse(&url, insecure).map_err(VerifyError::Endpoint)?;
+    let target = Target::new(endpoint, &token, &facts).map_err(VerifyError::Token)?;
+    let mut socket = target.open(dialer, &timings).await?;
+    let registration = AgentMessage::Register(facts.registration(max_concurrent));
+    let outcome = register(&mut socket, &registration, &target, &timings).await;
+    let _given_up = timeout(timings.registration, leave(&mut socket)).await;
+    let registered = outcome?;
+    Ok(Verified {
+        device_id: registered.device_id,
+        user_id: registered.user_id,
+        endpoint: target.endpoint,
+    })
+}
+
+async fn register(
+    socket: &mut Socket,
+    registration: &AgentMessage,
+    target: &Target,
+    timings: &Timings,
+) -> Result<Registered, Fault> {
+    let frame = registration.encode().map_err(|error| Fault::Lost {
+        detail: error.to_string(),
+    })?;
+    let tries = timings.registration_tries.max(1);
+    for _ in 0..tries {
+        let overdue = Instant::now() + timings.registration;
+        let answer = async {
+            // Should the peer be gone already, its last words tell more than the failed write.
+            let _last_words_follow = socket.send(Message::text(frame.as_str())).await;
+            answer(socket, target).await
+        };
+        if let Ok(outcome) = timeout_at(overdue, answer).await {
+            return outcome;
+        }
+    }
+    Err(Fault::NotRegistered { tries })
+}
+
+/// The first answer that decides.
+async fn answer(socket: &mut Socket, target: &Target) -> Result<Registered, Fault> {
+    loop {
+        let text = match socket.next().await {
+            Some(Ok(Message::Text(text))) => text,
+            Some(Ok(Message::Close(frame))) => return Err(closed(frame, &target.cleaner)),
+            Some(Ok(_)) => continue,
+            Some(Err(error)) => return Err(socket_fault(&error, &target.cleaner)),
+            None => {
+                return Err(Fault::Closed {
+                    code: None,
+                    text: String::new(),
+                });
+            }
+        };
+        match decode_bridge(&text).map(|message| target.cleaner.message(message)) {
+            Ok(BridgeMessage::Registered(registered)) => return Ok(registered),
+            Ok(BridgeMessage::Error(error)) => {
+                let fault = Fault::Refused(error);
+                if fault.verdict().disposition != Disposition::Ignore {
+                    return Err(fault);
+                }
+            }
+            // Nothing else matters to a device that is about to leave.
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
+
+async fn leave(socket: &mut Socket) {
+    if socket
+        .send(close_message(CloseCode::CLIENT_DISCONNECT))
+        .await
+        .is_ok()
+    {
+        while let Some(Ok(_)) = socket.next().await {}
+    }
+}
