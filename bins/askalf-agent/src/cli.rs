@@ -1,0 +1,169 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Holds this device's key, connects it to an askalf bridge and runs the tasks that come from there.
+#[derive(Debug, Parser)]
+#[command(name = "askalf-agent", version, max_term_width = 100, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    /// Folder of the agent: config, keyfile, state [default: ~/.askalf]
+    #[arg(
+        long,
+        global = true,
+        env = "ASKALF_HOME",
+        value_name = "DIR",
+        hide_env_values = true
+    )]
+    pub home: Option<PathBuf>,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const AFTER_HELP: &str = "\
+First steps:
+  askalf-agent pair - --url ws://127.0.0.1:3005 < key.txt    prove a key against the bridge and keep it, sealed
+  askalf-agent daemon                                        connect and run tasks
+  askalf-agent status                                        what the agent is doing, and why
+
+Exit codes: 0 done, 1 failed, 2 usage, 69 bridge unavailable, 75 try again later, 77 permission,
+78 configuration or re-pair required.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Set this device up with a key and a bridge
+    Connect(Connect),
+    /// Give this device a new key, or its first
+    Pair(Pair),
+    /// Connect and run tasks, in the foreground
+    Daemon,
+    /// Show what the agent does, and why
+    Status(Status),
+    /// Stop the daemon; the credential stays
+    Disconnect,
+    /// Look at the sealed credential
+    #[command(subcommand)]
+    Cred(Cred),
+    /// Print what to do when the device cannot get in
+    Recovery,
+    /// Own one task's process tree (started by the daemon)
+    #[command(hide = true)]
+    Runner,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Connect {
+    /// The key, or '-' to read it from standard input. On a command line others can read it: prefer '-'
+    /// [environment: ASKALF_API_KEY]
+    #[arg(value_name = "KEY|-")]
+    pub key: Option<String>,
+
+    /// The bridge: http(s):// or ws(s)://HOST:PORT
+    #[arg(long, env = "ASKALF_URL")]
+    pub url: Option<String>,
+
+    /// Name that the bridge shows for this device [default: its host name]
+    #[arg(long)]
+    pub name: Option<String>,
+
+    /// Most tasks at once
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub concurrent: Option<u32>,
+
+    /// Longest run of a task that names none
+    #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u64).range(1..=1440))]
+    pub timeout: Option<u64>,
+
+    /// Keep the key unsealed; the file says that this was chosen
+    #[arg(long)]
+    pub plaintext: bool,
+
+    #[command(flatten)]
+    pub proof: Proof,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pair {
+    /// '-' to read a key from standard input; on a terminal it is asked for without showing it
+    #[arg(value_name = "CODE|-", default_value = "-")]
+    pub code: String,
+
+    /// The bridge [default: the one that this device is set up for]
+    #[arg(long, env = "ASKALF_URL")]
+    pub url: Option<String>,
+
+    /// Name that the bridge shows for this device [default: as set up, else its host name]
+    #[arg(long)]
+    pub name: Option<String>,
+
+    #[command(flatten)]
+    pub proof: Proof,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Proof {
+    /// Allow plain ws:// to other hosts than this one: the key crosses the network readable
+    #[arg(long)]
+    pub insecure: bool,
+
+    /// Keep the key without proving it against the bridge first
+    #[arg(long)]
+    pub no_verify: bool,
+
+    /// Take a key of unknown shape, even one that looks like sealed text
+    #[arg(long)]
+    pub opaque_key: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Print JSON: state, reason, since, device_id and more
+    #[arg(long)]
+    pub json: bool,
+
+    /// Exit 0 only when online; 78 when it needs a new key or a repair here; else 75
+    #[arg(long)]
+    pub check: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Cred {
+    /// Show how the credential is kept
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Exit 0 when the key unseals, 78 when it does not; prints nothing secret
+    Verify {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print {"key_hash","key_prefix"} of a token: what a row of api_keys needs
+    Hash {
+        /// '-': the token comes on standard input
+        #[arg(value_name = "-", value_parser = ["-"], required_unless_present = "mint", conflicts_with = "mint")]
+        token: Option<String>,
+        /// Make a new token and print it too, as "key"
+        #[arg(long)]
+        mint: bool,
+        /// JSON is what it always prints
+        #[arg(long, hide = true)]
+        json: bool,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

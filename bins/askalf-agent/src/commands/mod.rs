@@ -1,0 +1,24 @@
+//! The commands, one file each.
+
+mod cred;
+mod disconnect;
+mod pair;
+mod status;
+
+pub(crate) use cred::cred;
+pub(crate) use disconnect::disconnect;
+pub(crate) use pair::{connect, pair};
+pub(crate) use status::status;
+
+use std::time::Duration;
+
+use askalf_cli::print_json;
+use serde::Serialize;
+
+/// How long a running agent may take to answer on its control socket.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+
+fn show_json(value: &impl Serialize) -> anyhow::Result<()> {
+    print_json(&serde_json::to_string(value)?)?;
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! What comes from outside: the home folder and the variables that the agent knows.
+
+use std::path::PathBuf;
+
+use askalf_bridge_auth::Token;
+use askalf_cli::{ExitCode, Failure};
+use askalf_cred::Home;
+use zeroize::Zeroizing;
+
+/// The folder that was named, or `~/.askalf`.
+pub(crate) fn home(named: Option<PathBuf>) -> Result<Home, Failure> {
+    let folder = named.or_else(|| {
+        std::env::home_dir()
+            .filter(|home| home.is_absolute())
+            .map(|home| home.join(".askalf"))
+    });
+    folder.map(Home::new).ok_or_else(|| {
+        Failure::new(
+            ExitCode::Configuration,
+            "there is no home folder to keep the agent's files in",
+        )
+        .hint("name a folder with --home DIR or ASKALF_HOME")
+    })
+}
+
+/// The key in `ASKALF_API_KEY`, if there is one.
+pub(crate) fn api_key() -> Result<Option<Token>, Failure> {
+    let Some(text) = std::env::var_os("ASKALF_API_KEY").filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let text = Zeroizing::new(text.into_string().unwrap_or_default());
+    Token::parse(text.trim())
+        .map(Some)
+        .map_err(|error| Failure::new(ExitCode::Usage, format!("ASKALF_API_KEY: {error}")).hint(error.hint()))
+}
+
+/// A variable that is set and not empty.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}

@@ -1,0 +1,59 @@
+//! What the device tells the bridge about itself.
+
+use askalf_agent_core::DeviceFacts;
+use askalf_proto::SystemInfo;
+use serde_json::{Map, Value};
+
+/// The facts as they are now; the host name stands in for a missing `name`.
+pub(crate) fn device_facts(name: Option<String>) -> DeviceFacts {
+    let hostname = hostname();
+    DeviceFacts {
+        name: name.or_else(|| hostname.clone()),
+        hostname,
+        os: Some(node_platform(std::env::consts::OS).to_owned()),
+        capabilities: Map::from_iter([("shell".to_owned(), Value::Bool(true))]),
+        system_info: Some(SystemInfo {
+            arch: Some(node_arch(std::env::consts::ARCH).to_owned()),
+            cpu_cores: std::thread::available_parallelism()
+                .ok()
+                .and_then(|cores| u32::try_from(cores.get()).ok()),
+            total_memory_mb: total_memory_mb(),
+            node_version: None,
+        }),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+fn hostname() -> Option<String> {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    (!name.is_empty()).then_some(name)
+}
+
+/// The forge and its dashboards know platforms by Node's words.
+fn node_platform(os: &str) -> &str {
+    match os {
+        "macos" => "darwin",
+        "windows" => "win32",
+        other => other,
+    }
+}
+
+fn node_arch(arch: &str) -> &str {
+    match arch {
+        "x86_64" => "x64",
+        "aarch64" => "arm64",
+        "x86" => "ia32",
+        other => other,
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn total_memory_mb() -> Option<u64> {
+    let info = rustix::system::sysinfo();
+    Some((u64::from(info.totalram)).saturating_mul(u64::from(info.mem_unit)) / (1024 * 1024))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn total_memory_mb() -> Option<u64> {
+    None
+}
