@@ -1,0 +1,13 @@
+//! Waiting for a time that may not exist.
+
+use tokio::time::{Instant, sleep_until};
+
+/// Returns at `time`; never where there is none, as with a time-out beyond what the clock can count.
+///
+/// Cancel-safe.
+pub(crate) async fn reached(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}

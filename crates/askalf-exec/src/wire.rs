@@ -1,0 +1,461 @@
+//! What passes between an agent and its runner: frames of one byte kind, four bytes length (big endian) and a body.
+//!
+//! The agent sends one [`kind::START`], then any number of [`kind::TERMINATE`]. The runner answers
+//! [`kind::READY`], then output, then one [`kind::ENDED`].
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use askalf_agent_core::{CommandSpec, Ended, ExitStatus, RunnerEvent};
+use askalf_proto::{MAX_FRAME_IN, OutputStream};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// Version of this wire, told in [`kind::READY`]: a unit may start a runner of another release than the agent.
+pub(crate) const VERSION: u8 = 1;
+
+/// Longest body that a runner takes, in bytes: the largest input that a dispatch can carry, and 1 MiB for the rest.
+pub(crate) const MAX_TO_RUNNER: usize = MAX_FRAME_IN + 1024 * 1024;
+
+/// Longest body that an agent takes from a runner, in bytes: twice [`OUTPUT_CHUNK`].
+pub(crate) const MAX_FROM_RUNNER: usize = 2 * OUTPUT_CHUNK;
+
+/// Most bytes of output in one frame: half a pipe of Linux, so that one read takes what a busy writer left.
+pub(crate) const OUTPUT_CHUNK: usize = 32 * 1024;
+
+const HEADER: usize = 5;
+
+/// First byte of a frame.
+pub(crate) mod kind {
+    /// To the runner: the command.
+    pub(crate) const START: u8 = 1;
+    /// To the runner: end the tree.
+    pub(crate) const TERMINATE: u8 = 2;
+    /// From the runner: it owns whatever it starts from now on.
+    pub(crate) const READY: u8 = 16;
+    /// From the runner: standard output.
+    pub(crate) const STDOUT: u8 = 17;
+    /// From the runner: standard error.
+    pub(crate) const STDERR: u8 = 18;
+    /// From the runner: how it ended. The last frame.
+    pub(crate) const ENDED: u8 = 19;
+}
+
+/// Why a frame cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WireError {
+    #[error("a frame of {bytes} bytes where {max} are the most")]
+    TooLarge { bytes: usize, max: usize },
+    #[error("the connection ended inside a frame")]
+    Cut,
+    #[error("an unexpected frame of kind {0}")]
+    Unexpected(u8),
+    #[error("a frame that cannot be understood")]
+    Malformed,
+    #[error("{}", crate::plain_io::text(.0))]
+    Io(#[from] io::Error),
+}
+
+/// One frame.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) body: Bytes,
+}
+
+/// Appends a frame to `to`.
+pub(crate) fn put_frame(to: &mut BytesMut, kind: u8, body: &[u8]) {
+    to.reserve(HEADER + body.len());
+    to.put_u8(kind);
+    // Bodies are bounded far below 4 GiB by both sides' limits.
+    to.put_u32(u32::try_from(body.len()).unwrap_or(u32::MAX));
+    to.put_slice(body);
+}
+
+/// Reads frames and keeps what has come of the next one.
+#[derive(Debug)]
+pub(crate) struct FrameReader {
+    buffer: BytesMut,
+    max: usize,
+}
+
+impl FrameReader {
+    /// A reader that refuses bodies longer than `max`.
+    pub(crate) fn new(max: usize) -> Self {
+        Self {
+            buffer: BytesMut::new(),
+            max,
+        }
+    }
+
+    /// The next frame; `None` at the end of the stream.
+    ///
+    /// Cancel-safe: what was read stays in the reader.
+    pub(crate) async fn next(
+        &mut self,
+        from: &mut (impl AsyncRead + Unpin),
+    ) -> Result<Option<Frame>, WireError> {
+        loop {
+            let missing = match self.take()? {
+                Ok(frame) => return Ok(Some(frame)),
+                Err(missing) => missing,
+            };
+            self.buffer.reserve(missing);
+            if from.read_buf(&mut self.buffer).await? == 0 {
+                return if self.buffer.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(WireError::Cut)
+                };
+            }
+        }
+    }
+
+    /// A whole frame from the buffer, or how many bytes it lacks.
+    fn take(&mut self) -> Result<Result<Frame, usize>, WireError> {
+        let Some(header) = self.buffer.first_chunk::<HEADER>() else {
+            return Ok(Err(HEADER - self.buffer.len()));
+        };
+        let [kind, length @ ..] = *header;
+        let length = u32::from_be_bytes(length) as usize;
+        if length > self.max {
+            return Err(WireError::TooLarge {
+                bytes: length,
+                max: self.max,
+            });
+        }
+        let whole = HEADER + length;
+        if self.buffer.len() < whole {
+            return Ok(Err(whole - self.buffer.len()));
+        }
+        self.buffer.advance(HEADER);
+        Ok(Ok(Frame {
+            kind,
+            body: self.buffer.split_to(length).freeze(),
+        }))
+    }
+}
+
+/// Body of a [`kind::START`]: four bytes length of a JSON header, the header, and the standard input as it is.
+pub(crate) fn encode_start(command: &CommandSpec) -> Result<Bytes, WireError> {
+    let header = StartHeader {
+        program: Text::of(&command.program),
+        arguments: command
+            .arguments
+            .iter()
+            .map(|argument| Text::of(argument))
+            .collect(),
+        environment: command
+            .environment
+            .iter()
+            .map(|(name, value)| (Text::of(name), Text::of(value)))
+            .collect(),
+        working_directory: Text::of(command.working_directory.as_os_str()),
+        timeout_ms: millis(command.timeout),
+        grace_ms: millis(command.grace),
+    };
+    let header = serde_json::to_vec(&header).map_err(|_| WireError::Malformed)?;
+    let bytes = 4 + header.len() + command.standard_input.len();
+    if bytes > MAX_TO_RUNNER {
+        return Err(WireError::TooLarge {
+            bytes,
+            max: MAX_TO_RUNNER,
+        });
+    }
+    let mut body = BytesMut::with_capacity(bytes);
+    body.put_u32(u32::try_from(header.len()).map_err(|_| WireError::Malformed)?);
+    body.put_slice(&header);
+    body.put_slice(&command.standard_input);
+    Ok(body.freeze())
+}
+
+/// The command in the body of a [`kind::START`].
+pub(crate) fn decode_start(mut body: Bytes) -> Result<CommandSpec, WireError> {
+    let length = body.try_get_u32().map_err(|_| WireError::Malformed)? as usize;
+    if length > body.len() {
+        return Err(WireError::Malformed);
+    }
+    let header = body.split_to(length);
+    let header: StartHeader = serde_json::from_slice(&header).map_err(|_| WireError::Malformed)?;
+    Ok(CommandSpec {
+        program: header.program.into_os(),
+        arguments: header.arguments.into_iter().map(Text::into_os).collect(),
+        environment: header
+            .environment
+            .into_iter()
+            .map(|(name, value)| (name.into_os(), value.into_os()))
+            .collect(),
+        working_directory: PathBuf::from(header.working_directory.into_os()),
+        standard_input: body,
+        timeout: Duration::from_millis(header.timeout_ms),
+        grace: Duration::from_millis(header.grace_ms),
+    })
+}
+
+/// Body of a [`kind::ENDED`].
+pub(crate) fn encode_ended(ended: &Ended) -> Vec<u8> {
+    // Integers, booleans and a string: nothing that could fail to become JSON.
+    serde_json::to_vec(&WireEnded::from(ended)).unwrap_or_default()
+}
+
+/// The event that a frame from a runner tells.
+pub(crate) fn decode_event(frame: Frame) -> Result<RunnerEvent, WireError> {
+    match frame.kind {
+        kind::STDOUT => Ok(RunnerEvent::Output(OutputStream::Stdout, frame.body)),
+        kind::STDERR => Ok(RunnerEvent::Output(OutputStream::Stderr, frame.body)),
+        kind::ENDED => {
+            let ended: WireEnded = serde_json::from_slice(&frame.body).map_err(|_| WireError::Malformed)?;
+            Ok(RunnerEvent::Ended(ended.into()))
+        }
+        other => Err(WireError::Unexpected(other)),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StartHeader {
+    program: Text,
+    arguments: Vec<Text>,
+    environment: Vec<(Text, Text)>,
+    working_directory: Text,
+    timeout_ms: u64,
+    grace_ms: u64,
+}
+
+/// A string of the system, which need not be UTF-8.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Text {
+    Utf8(String),
+    Bytes(Vec<u8>),
+}
+
+impl Text {
+    fn of(text: &OsStr) -> Self {
+        match text.to_str() {
+            Some(text) => Self::Utf8(text.to_owned()),
+            None => Self::Bytes(text.as_bytes().to_owned()),
+        }
+    }
+
+    fn into_os(self) -> OsString {
+        match self {
+            Self::Utf8(text) => text.into(),
+            Self::Bytes(bytes) => OsString::from_vec(bytes),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+enum WireEnded {
+    Code {
+        status: i32,
+        timed_out: bool,
+        terminated: bool,
+    },
+    Signal {
+        status: i32,
+        timed_out: bool,
+        terminated: bool,
+    },
+    NotStarted {
+        why: String,
+    },
+    Lost,
+}
+
+impl From<&Ended> for WireEnded {
+    fn from(ended: &Ended) -> Self {
+        match *ended {
+            Ended::Exited {
+                status: ExitStatus::Code(status),
+                timed_out,
+                terminated,
+            } => Self::Code {
+                status,
+                timed_out,
+                terminated,
+            },
+            Ended::Exited {
+                status: ExitStatus::Signal(status),
+                timed_out,
+                terminated,
+            } => Self::Signal {
+                status,
+                timed_out,
+                terminated,
+            },
+            Ended::NotStarted(ref why) => Self::NotStarted {
+                why: askalf_proto::one_line(why),
+            },
+            Ended::RunnerLost => Self::Lost,
+        }
+    }
+}
+
+impl From<WireEnded> for Ended {
+    fn from(ended: WireEnded) -> Self {
+        match ended {
+            WireEnded::Code {
+                status,
+                timed_out,
+                terminated,
+            } => Self::Exited {
+                status: ExitStatus::Code(status),
+                timed_out,
+                terminated,
+            },
+            WireEnded::Signal {
+                status,
+                timed_out,
+                terminated,
+            } => Self::Exited {
+                status: ExitStatus::Signal(status),
+                timed_out,
+                terminated,
+            },
+            WireEnded::NotStarted { why } => Self::NotStarted(why),
+            WireEnded::Lost => Self::RunnerLost,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command() -> CommandSpec {
+        CommandSpec {
+            program: "/bin/sh".into(),
+            arguments: vec!["-c".into(), OsString::from_vec(vec![b'a', 0xff])],
+            environment: vec![("PATH".into(), "/bin".into())],
+            working_directory: "/tmp".into(),
+            standard_input: Bytes::from_static(b"\0\xff in"),
+            timeout: Duration::from_millis(1500),
+            grace: Duration::MAX,
+        }
+    }
+
+    #[test]
+    fn a_command_crosses_with_every_byte() {
+        let sent = command();
+        let came = decode_start(encode_start(&sent).unwrap()).unwrap();
+        let grace = Duration::from_millis(u64::MAX);
+        assert_eq!(came, CommandSpec { grace, ..sent });
+    }
+
+    #[test]
+    fn a_command_that_is_too_large_is_refused_before_it_is_sent() {
+        let large = CommandSpec {
+            standard_input: vec![0; MAX_TO_RUNNER].into(),
+            ..command()
+        };
+        assert!(matches!(encode_start(&large), Err(WireError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn a_damaged_command_is_an_error() {
+        let body = encode_start(&command()).unwrap();
+        for length in [0, 3, 4, 20] {
+            assert!(
+                matches!(decode_start(body.slice(..length)), Err(WireError::Malformed)),
+                "{length}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_end_crosses() {
+        for ended in [
+            Ended::Exited {
+                status: ExitStatus::Code(3),
+                timed_out: false,
+                terminated: true,
+            },
+            Ended::Exited {
+                status: ExitStatus::Signal(9),
+                timed_out: true,
+                terminated: false,
+            },
+            Ended::NotStarted("no such shell".into()),
+            Ended::RunnerLost,
+        ] {
+            let body = encode_ended(&ended).into();
+            assert_eq!(
+                decode_event(Frame {
+                    kind: kind::ENDED,
+                    body
+                })
+                .unwrap(),
+                RunnerEvent::Ended(ended)
+            );
+        }
+    }
+
+    #[test]
+    fn a_frame_of_another_kind_is_not_news() {
+        let frame = Frame {
+            kind: kind::START,
+            body: Bytes::new(),
+        };
+        assert!(matches!(
+            decode_event(frame),
+            Err(WireError::Unexpected(kind::START))
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_frame_survives_a_reader_that_is_dropped_between_any_two_bytes() {
+        let mut sent = BytesMut::new();
+        put_frame(&mut sent, kind::STDOUT, b"first");
+        put_frame(&mut sent, kind::STDERR, b"");
+        let (mut near, mut far) = tokio::io::duplex(64);
+        let mut frames = FrameReader::new(16);
+        let mut came = Vec::new();
+        for byte in sent {
+            tokio::io::AsyncWriteExt::write_all(&mut far, &[byte])
+                .await
+                .unwrap();
+            tokio::select! {
+                biased;
+                frame = frames.next(&mut near) => came.push(frame.unwrap().unwrap()),
+                () = std::future::ready(()) => {}
+            }
+        }
+        let first = Frame {
+            kind: kind::STDOUT,
+            body: Bytes::from_static(b"first"),
+        };
+        let second = Frame {
+            kind: kind::STDERR,
+            body: Bytes::new(),
+        };
+        assert_eq!(came, [first, second]);
+        drop(far);
+        assert!(frames.next(&mut near).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_length_beyond_the_limit_is_refused_from_the_header_alone() {
+        let mut frames = FrameReader::new(16);
+        let mut header: &[u8] = &[kind::STDOUT, 0, 0, 0, 17];
+        let error = frames.next(&mut header).await.unwrap_err();
+        assert_eq!(error.to_string(), "a frame of 17 bytes where 16 are the most");
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_ends_inside_a_frame_is_told_from_one_that_ends_after_it() {
+        let mut frames = FrameReader::new(16);
+        let mut part: &[u8] = &[kind::STDOUT, 0, 0, 0, 2, b'x'];
+        assert!(matches!(frames.next(&mut part).await, Err(WireError::Cut)));
+    }
+}
