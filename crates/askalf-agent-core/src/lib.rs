@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod control;
 mod credential;
 mod driver;
 mod endpoint;

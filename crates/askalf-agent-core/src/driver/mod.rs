@@ -28,6 +28,7 @@ use crate::machine::{Action, Command, Event, Fault, Machine, MachineConfig, Mome
 use crate::{
     AgentStatus, CredentialSource, Endpoint, Executor, LoadedCredential, NoCredential, NoCredentialKind,
 };
+pub(crate) use clean::io_text;
 use clock::{Clock, SystemJitter, millis, unix_ms};
 use connection::{Connection, News, Outgoing};
 use dial::{Dial, Target, TcpDial};
