@@ -101,7 +101,7 @@ impl Target {
     }
 
     fn request(&self) -> Result<Request<()>, http::Error> {
-        let mut request = Request::get(self.endpoint.path())
+        let mut request = Request::get(self.endpoint.to_string())
             .header(header::HOST, self.endpoint.authority())
             .header(header::CONNECTION, "Upgrade")
             .header(header::UPGRADE, "websocket")
