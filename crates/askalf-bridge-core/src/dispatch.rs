@@ -130,7 +130,7 @@ pub(crate) async fn dispatch(
     link.hold(&id);
     match core.store.add_execution(who, row).await {
         Ok(execution) => {
-            tracing::info!(device = device.id, execution = id, "an execution was added");
+            tracing::info!(device = device.id, execution = id, by = %who, "an execution was added");
             send(core, &link, &device, &message, &execution.id).await;
             Ok(Dispatched { execution, watch })
         }
@@ -234,7 +234,7 @@ pub(crate) async fn cancel(core: &Core, who: &Principal, id: &str) -> Result<Exe
         execution_id: id.to_owned(),
     });
     if link.is_some_and(|link| link.send(&message).is_ok()) {
-        tracing::info!(execution = id, "an execution is being cancelled");
+        tracing::info!(execution = id, by = %who, "an execution is being cancelled");
         return Ok(execution);
     }
     let error = "cancelled while its device was not connected";

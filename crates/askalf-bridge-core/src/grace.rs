@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use askalf_bridge_auth::UnixMillis;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -14,38 +15,55 @@ pub(crate) struct Grace {
 
 #[derive(Debug, Default)]
 struct Deadlines {
-    by_device: HashMap<String, Instant>,
-    by_time: BTreeSet<(Instant, String)>,
+    by_device: HashMap<String, Vec<Deadline>>,
+    by_time: BTreeSet<(Deadline, String)>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Deadline {
+    at: Instant,
+    since: UnixMillis,
+}
+
+/// Most deadlines of one device. One that comes and goes faster than that shares the last.
+const MAX_PER_DEVICE: usize = 8;
+
 impl Grace {
-    /// Sets the deadline of a device, unless it has one: the earlier one stands.
-    pub(crate) fn arm(&self, device_id: &str, at: Instant) {
+    /// Sets a deadline of a device for what is there at `since`. Earlier ones stand: a device that comes and goes does not
+    /// put them off.
+    pub(crate) fn arm(&self, device_id: &str, at: Instant, since: UnixMillis) {
         let mut deadlines = self.deadlines();
-        if !deadlines.by_device.contains_key(device_id) {
-            deadlines.by_device.insert(device_id.to_owned(), at);
-            deadlines.by_time.insert((at, device_id.to_owned()));
+        let deadline = Deadline { at, since };
+        let of_device = deadlines.by_device.entry(device_id.to_owned()).or_default();
+        if of_device.len() < MAX_PER_DEVICE && !of_device.contains(&deadline) {
+            of_device.push(deadline);
+            deadlines.by_time.insert((deadline, device_id.to_owned()));
             drop(deadlines);
             self.changed.notify_one();
         }
     }
 
-    /// Takes the deadline of a device back.
+    /// Whether a device has a deadline.
+    pub(crate) fn is_armed(&self, device_id: &str) -> bool {
+        self.deadlines().by_device.contains_key(device_id)
+    }
+
+    /// Takes the deadlines of a device back.
     pub(crate) fn disarm(&self, device_id: &str) {
         let mut deadlines = self.deadlines();
-        if let Some(at) = deadlines.by_device.remove(device_id) {
-            deadlines.by_time.remove(&(at, device_id.to_owned()));
+        for deadline in deadlines.by_device.remove(device_id).unwrap_or_default() {
+            deadlines.by_time.remove(&(deadline, device_id.to_owned()));
         }
     }
 
-    /// Waits for the next deadline and takes it out.
-    pub(crate) async fn due(&self) -> String {
+    /// Waits for the next deadline and takes it out: the device, and since when it counts.
+    pub(crate) async fn due(&self) -> (String, UnixMillis) {
         loop {
-            if let Some(device_id) = self.take_due(Instant::now()) {
-                return device_id;
+            if let Some(due) = self.take_due(Instant::now()) {
+                return due;
             }
             // `notify_one` keeps one permit for whoever is not waiting yet, so nothing is missed in between.
-            let next = self.deadlines().by_time.first().map(|(at, _)| *at);
+            let next = self.deadlines().by_time.first().map(|(deadline, _)| deadline.at);
             match next {
                 None => self.changed.notified().await,
                 Some(at) => tokio::select! {
@@ -56,14 +74,18 @@ impl Grace {
         }
     }
 
-    fn take_due(&self, now: Instant) -> Option<String> {
+    fn take_due(&self, now: Instant) -> Option<(String, UnixMillis)> {
         let mut deadlines = self.deadlines();
-        if deadlines.by_time.first()?.0 > now {
+        if deadlines.by_time.first()?.0.at > now {
             return None;
         }
-        let (_, device_id) = deadlines.by_time.pop_first()?;
-        deadlines.by_device.remove(&device_id);
-        Some(device_id)
+        let (deadline, device_id) = deadlines.by_time.pop_first()?;
+        let of_device = deadlines.by_device.get_mut(&device_id)?;
+        of_device.retain(|other| *other != deadline);
+        if of_device.is_empty() {
+            deadlines.by_device.remove(&device_id);
+        }
+        Some((device_id, deadline.since))
     }
 
     fn deadlines(&self) -> MutexGuard<'_, Deadlines> {
@@ -85,18 +107,19 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let waiting = tokio::spawn({
             let grace = Arc::clone(&grace);
-            async move { (grace.due().await, grace.due().await) }
+            async move { vec![grace.due().await, grace.due().await, grace.due().await] }
         });
         tokio::task::yield_now().await;
-        grace.arm("dev_late", at(60));
-        grace.arm("dev_back", at(20));
-        grace.arm("dev_early", at(30));
-        grace.arm("dev_early", at(90));
+        grace.arm("dev_late", at(60), UnixMillis(1));
+        grace.arm("dev_back", at(20), UnixMillis(2));
+        grace.arm("dev_early", at(30), UnixMillis(3));
+        grace.arm("dev_early", at(50), UnixMillis(4));
         grace.disarm("dev_back");
-        assert_eq!(
-            waiting.await.unwrap(),
-            ("dev_early".to_owned(), "dev_late".to_owned())
-        );
+        assert!(!grace.is_armed("dev_back"));
+        let due = |device_id: &str, since| (device_id.to_owned(), UnixMillis(since));
+        let wanted = vec![due("dev_early", 3), due("dev_early", 4), due("dev_late", 1)];
+        assert_eq!(waiting.await.unwrap(), wanted);
+        assert!(!grace.is_armed("dev_early"));
         assert_eq!(Instant::now(), at(60));
     }
 }

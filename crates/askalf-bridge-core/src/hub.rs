@@ -18,6 +18,12 @@ pub(crate) trait Router: Send + Sync {
     async fn locate(&self, device_id: &str) -> Option<Arc<Link>>;
 }
 
+#[derive(Debug)]
+struct Session {
+    link: Arc<Link>,
+    device_id: Option<String>,
+}
+
 /// The sessions of this bridge.
 #[derive(Debug, Default)]
 pub(crate) struct Hub {
@@ -27,7 +33,7 @@ pub(crate) struct Hub {
 
 #[derive(Debug, Default)]
 struct Sessions {
-    all: HashMap<u64, Arc<Link>>,
+    all: HashMap<u64, Session>,
     by_device: HashMap<String, Arc<Link>>,
 }
 
@@ -37,36 +43,41 @@ impl Hub {
         let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
         let (link, frames) = Link::new(number, key_id, options);
         let link = Arc::new(link);
-        self.sessions().all.insert(number, Arc::clone(&link));
+        let session = Session {
+            link: Arc::clone(&link),
+            device_id: None,
+        };
+        self.sessions().all.insert(number, session);
         (link, frames)
     }
 
-    /// Forgets a session that has ended.
+    /// Forgets a session that has ended, and the device with it where it still has one.
     pub(crate) fn closed(&self, link: &Link) {
-        self.sessions().all.remove(&link.number());
+        let mut sessions = self.sessions();
+        let session = sessions.all.remove(&link.number());
+        if let Some(device_id) = session.and_then(|session| session.device_id) {
+            sessions.take_out(&device_id, link);
+        }
     }
 
     /// Makes a session the one of a device, and answers the one whose place it takes. A session that is older than the
     /// one in place is itself the one to end.
     pub(crate) fn attach(&self, device_id: &str, link: &Arc<Link>) -> Option<Arc<Link>> {
         let mut sessions = self.sessions();
-        match sessions.by_device.get(device_id) {
-            Some(current) if current.number() > link.number() => Some(Arc::clone(link)),
-            _ => sessions.by_device.insert(device_id.to_owned(), Arc::clone(link)),
+        if let Some(current) = sessions.by_device.get(device_id)
+            && current.number() > link.number()
+        {
+            return Some(Arc::clone(link));
         }
+        if let Some(session) = sessions.all.get_mut(&link.number()) {
+            session.device_id = Some(device_id.to_owned());
+        }
+        sessions.by_device.insert(device_id.to_owned(), Arc::clone(link))
     }
 
     /// Takes a device out, where this very session is still its own. Answers whether it was.
     pub(crate) fn detach(&self, device_id: &str, link: &Link) -> bool {
-        let mut sessions = self.sessions();
-        let is_current = sessions
-            .by_device
-            .get(device_id)
-            .is_some_and(|current| current.number() == link.number());
-        if is_current {
-            sessions.by_device.remove(device_id);
-        }
-        is_current
+        self.sessions().take_out(device_id, link)
     }
 
     pub(crate) fn of_device(&self, device_id: &str) -> Option<Arc<Link>> {
@@ -75,16 +86,19 @@ impl Hub {
 
     pub(crate) fn of_key(&self, key_id: &str) -> Vec<Arc<Link>> {
         let sessions = self.sessions();
-        sessions
-            .all
-            .values()
+        let links = sessions.all.values().map(|session| &session.link);
+        links
             .filter(|link| link.key_id() == key_id)
             .map(Arc::clone)
             .collect()
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Link>> {
-        self.sessions().all.values().map(Arc::clone).collect()
+        self.sessions()
+            .all
+            .values()
+            .map(|session| Arc::clone(&session.link))
+            .collect()
     }
 
     fn sessions(&self) -> MutexGuard<'_, Sessions> {
@@ -92,10 +106,21 @@ impl Hub {
     }
 }
 
+impl Sessions {
+    fn take_out(&mut self, device_id: &str, link: &Link) -> bool {
+        let current = self.by_device.get(device_id);
+        let is_current = current.is_some_and(|current| current.number() == link.number());
+        if is_current {
+            self.by_device.remove(device_id);
+        }
+        is_current
+    }
+}
+
 #[async_trait]
 impl Router for Hub {
     async fn locate(&self, device_id: &str) -> Option<Arc<Link>> {
-        self.of_device(device_id)
+        self.of_device(device_id).filter(|link| !link.is_closing())
     }
 }
 
@@ -136,8 +161,10 @@ mod tests {
         let (one, _frames) = hub.open("key_1", &options);
         let (_other, _frames2) = hub.open("key_2", &options);
         assert_eq!(hub.of_key("key_1").len(), 1);
+        hub.attach("dev_1", &one);
         hub.closed(&one);
         assert!(hub.of_key("key_1").is_empty());
+        assert!(hub.of_device("dev_1").is_none());
         assert_eq!(hub.all().len(), 1);
     }
 }

@@ -1,6 +1,7 @@
 //! One session as the rest of the bridge sees it: a bounded way to its device, and a way to end it.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -23,6 +24,16 @@ pub(crate) enum Closing {
     TooSlow,
     /// The peer is gone.
     Gone,
+}
+
+impl fmt::Display for Closing {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WithCode(code) => write!(formatter, "{} {}", code.code, code.text),
+            Self::TooSlow => formatter.write_str("the device does not keep up"),
+            Self::Gone => formatter.write_str("the device left"),
+        }
+    }
 }
 
 /// A session, alive or ending.
@@ -70,7 +81,7 @@ impl Link {
     /// # Errors
     /// [`LinkClosed`].
     pub(crate) fn send(&self, message: &BridgeMessage) -> Result<(), LinkClosed> {
-        if self.closing.borrow().is_some() {
+        if self.is_closing() {
             return Err(LinkClosed);
         }
         let frame = match message.encode() {
@@ -103,6 +114,11 @@ impl Link {
             now.get_or_insert(closing);
             first
         });
+    }
+
+    /// Whether the session ends already.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.borrow().is_some()
     }
 
     /// Resolves with the end of the session once it is decided.

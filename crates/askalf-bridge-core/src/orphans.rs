@@ -4,6 +4,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use askalf_bridge_auth::UnixMillis;
 use askalf_proto::{BridgeMessage, TaskCancel};
 use tokio::time::Instant;
 
@@ -34,17 +35,17 @@ pub(crate) async fn give_grace(core: &Core) -> Result<usize, StoreError> {
     devices.sort_unstable();
     devices.dedup();
     for device_id in &devices {
-        if core.hub.of_device(device_id).is_none() {
+        if core.hub.of_device(device_id).is_none() && !core.grace.is_armed(device_id) {
             arm(core, device_id);
         }
     }
     Ok(devices.len())
 }
 
-/// Starts the grace of a device.
+/// Starts the grace of a device, for the executions that it has now.
 pub(crate) fn arm(core: &Core, device_id: &str) {
-    core.grace
-        .arm(device_id, Instant::now() + core.options.interrupted_grace);
+    let at = Instant::now() + core.options.interrupted_grace;
+    core.grace.arm(device_id, at, core.now());
 }
 
 /// Ends the open executions of each device whose grace is over, for as long as the bridge lives.
@@ -52,16 +53,23 @@ pub(crate) async fn end_when_due(grace: Arc<Grace>, core: Weak<Core>) {
     // The first look at the table saw one page of it; others come to light as devices are dealt with.
     let mut more = true;
     loop {
-        let device_id = grace.due().await;
+        let (device_id, since) = grace.due().await;
         let Some(core) = core.upgrade() else { return };
         let seconds = core.options.interrupted_grace.as_secs();
         let why = format!("interrupted: its device was gone for more than {seconds} s");
-        match end_unheld(&core, &device_id, &why).await {
-            Ok(0) => {}
-            Ok(ended) => tracing::warn!(device = device_id, ended, "executions were interrupted"),
+        match end_unheld(&core, &device_id, Some(since), &why).await {
+            Ok(Unheld { ended, left }) => {
+                if ended > 0 {
+                    tracing::warn!(device = device_id, ended, "executions were interrupted");
+                }
+                // Those that were added since have a grace of their own.
+                if left > 0 && !grace.is_armed(&device_id) {
+                    arm(&core, &device_id);
+                }
+            }
             Err(error) => {
                 tracing::error!(device = device_id, error = %error, "executions could not be ended; trying again");
-                grace.arm(&device_id, Instant::now() + RETRY);
+                grace.arm(&device_id, Instant::now() + RETRY, since);
             }
         }
         if more {
@@ -73,8 +81,23 @@ pub(crate) async fn end_when_due(grace: Arc<Grace>, core: Weak<Core>) {
     }
 }
 
-/// Ends `interrupted` the open executions of a device that its session, if it has one, does not hold. Answers how many.
-pub(crate) async fn end_unheld(core: &Core, device_id: &str, why: &str) -> Result<usize, StoreError> {
+/// What became of the open executions of a device that its session does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unheld {
+    /// So many were ended.
+    pub(crate) ended: usize,
+    /// So many are still open, being too new.
+    pub(crate) left: usize,
+}
+
+/// Ends `interrupted` the open executions of a device that its session, if it has one, does not hold; where `since` is
+/// given, those that were there by then.
+pub(crate) async fn end_unheld(
+    core: &Core,
+    device_id: &str,
+    since: Option<UnixMillis>,
+    why: &str,
+) -> Result<Unheld, StoreError> {
     let mut ended = 0;
     loop {
         let filter = ExecutionFilter {
@@ -84,10 +107,15 @@ pub(crate) async fn end_unheld(core: &Core, device_id: &str, why: &str) -> Resul
         };
         let open = core.store.executions(&Principal::Bridge, filter).await?;
         let ended_before = ended;
+        let mut left = 0;
         for execution in open {
             // Asked after the listing: whoever dispatches holds the execution before its row appears.
             let link = core.hub.of_device(device_id);
             if link.as_ref().is_some_and(|link| link.holds(&execution.id)) {
+                continue;
+            }
+            if since.is_some_and(|since| execution.created_at > since) {
+                left += 1;
                 continue;
             }
             if finish(core, &execution.id, ExecutionEnd::interrupted(why)).await? == Finish::Recorded {
@@ -102,7 +130,7 @@ pub(crate) async fn end_unheld(core: &Core, device_id: &str, why: &str) -> Resul
         }
         // A page may be cut short, so only one without anything to end is the last.
         if ended == ended_before {
-            return Ok(ended);
+            return Ok(Unheld { ended, left });
         }
     }
 }

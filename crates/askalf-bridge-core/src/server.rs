@@ -115,6 +115,9 @@ pub async fn serve(
                     closing.subscribe(),
                 ));
             }
+            Err(error) if is_of_the_connection(&error) => {
+                tracing::debug!(error = %error, "a client left before it was accepted");
+            }
             Err(error) => {
                 tracing::warn!(error = %error, "a connection could not be accepted");
                 // Out of file descriptors: the backlog stays readable, so without a pause this would spin.
@@ -135,6 +138,18 @@ pub async fn serve(
     }
 }
 
+/// Whether an accept failed for one client alone.
+fn is_of_the_connection(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionRefused
+            | ErrorKind::NotConnected
+    )
+}
+
 enum Connection {
     Tcp(TcpStream),
     #[cfg(unix)]
@@ -153,7 +168,7 @@ async fn accept(
         Listener::Tcp(listener) => {
             let (stream, _) = listener.accept().await?;
             // Frames are small and somebody waits for each.
-            stream.set_nodelay(true)?;
+            let _ = stream.set_nodelay(true);
             Connection::Tcp(stream)
         }
         #[cfg(unix)]

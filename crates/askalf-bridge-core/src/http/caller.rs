@@ -34,7 +34,7 @@ pub(super) async fn identify(
                 tracing::warn!(reason = rejection.reason(), "a request was rejected");
             })?;
             tracing::debug!(
-                key = key.prefix().as_str(),
+                key = key.key_id(),
                 path = request.uri().path(),
                 "a request was accepted"
             );

@@ -66,7 +66,7 @@ pub(super) async fn mint(
         };
         match bridge.core.store.add_key(&who, key).await {
             Ok(key) => {
-                tracing::info!(key = key.prefix, id, scopes = ?wanted.scopes, by = ?who, "a key was minted");
+                tracing::info!(key = id, prefix = key.prefix, by = %who, "a key was minted");
                 let view = MintedKeyView {
                     id,
                     key: minted.token.expose_secret().to_owned(),
@@ -91,7 +91,7 @@ pub(super) async fn revoke(
     Path(id): Path<String>,
 ) -> Result<Json<KeyView>, HttpError> {
     let key = bridge.core.store.revoke_key(&who, &id, bridge.core.now()).await?;
-    tracing::info!(key = key.prefix, id, by = ?who, "a key was revoked");
+    tracing::info!(key = id, by = %who, "a key was revoked");
     bridge.core.key_revoked(&id);
     Ok(Json(key.into()))
 }

@@ -32,6 +32,9 @@ type Socket = WebSocketStream<Io>;
 /// registration has below 4 KiB.
 const MAX_EARLY: usize = 16 * 1024;
 
+/// Read buffer of a socket, in bytes; the library's 128 KiB would be most of what an idle device costs.
+const READ_BUFFER: usize = 8 * 1024;
+
 /// Longest authentication: past it the client is told that the bridge is overloaded.
 const AUTHENTICATION_TIMEOUT: Duration = Duration::from_secs(25);
 
@@ -59,17 +62,23 @@ pub(super) async fn run(core: Arc<Core>, mut io: Io, caller: Caller) {
     };
     // Frames that came early were read as bytes, to notice a client that left, and not looked at until now.
     let config = WebSocketConfig::default()
-        .read_buffer_size(MAX_EARLY)
+        .read_buffer_size(READ_BUFFER)
         .max_write_buffer_size(2 * MAX_FRAME_OUT)
         .max_message_size(Some(MAX_FRAME_IN))
         .max_frame_size(Some(MAX_FRAME_IN));
     let socket = Socket::from_partially_read(io, early.into(), Role::Server, Some(config)).await;
     match checked {
-        Ok(key) => converse(core, socket, key, caller).await,
+        Ok(key) => {
+            tracing::info!(
+                key = preview(token),
+                agent = caller.agent_version.as_deref().unwrap_or("unknown"),
+                "a connection was accepted"
+            );
+            converse(core, socket, key, caller.device_name).await;
+        }
         Err(rejection) => {
-            let preview = preview(token);
             tracing::warn!(
-                key = preview,
+                key = preview(token),
                 reason = rejection.reason(),
                 "a connection was rejected"
             );
@@ -100,7 +109,7 @@ async fn until_gone(io: &mut Io, early: &mut BytesMut) {
     std::future::pending().await
 }
 
-/// As much of a refused token as a log may hold.
+/// As much of a token as a log may hold.
 fn preview(token: Option<&str>) -> String {
     match token.map(Token::parse) {
         None => "none".to_owned(),
@@ -121,17 +130,16 @@ async fn refuse(core: &Core, mut socket: Socket, error: &BridgeMessage, code: Cl
     }
 }
 
-async fn converse(core: Arc<Core>, socket: Socket, key: AuthenticatedKey, caller: Caller) {
+async fn converse(core: Arc<Core>, socket: Socket, key: AuthenticatedKey, named: Option<String>) {
     let (link, frames) = core.hub.open(key.key_id(), &core.options);
-    tracing::info!(
-        session = link.number(),
-        key = key.prefix().as_str(),
-        agent = caller.agent_version.as_deref().unwrap_or("unknown"),
-        "a connection was accepted"
-    );
+    let _seat = Seat {
+        core: Arc::clone(&core),
+        link: Arc::clone(&link),
+    };
+    tracing::debug!(session = link.number(), key = key.key_id(), "a session began");
     if key.legacy_scope() {
         tracing::warn!(
-            key = key.prefix().as_str(),
+            key = key.key_id(),
             "this key has the scopes of an older key; mint one for the device"
         );
     }
@@ -139,7 +147,7 @@ async fn converse(core: Arc<Core>, socket: Socket, key: AuthenticatedKey, caller
     if core.phase() == Phase::Closing {
         refusal::say_shutdown(&link);
     }
-    let mut conversation = Conversation::new(Arc::clone(&core), Arc::clone(&link), key, caller.device_name);
+    let mut conversation = Conversation::new(Arc::clone(&core), Arc::clone(&link), key, named);
     let (mut sink, mut stream) = socket.split();
     // Side by side in one task: a handler that waits for the store does not stop the writer, and none is cut in half.
     tokio::join!(
@@ -147,13 +155,26 @@ async fn converse(core: Arc<Core>, socket: Socket, key: AuthenticatedKey, caller
         write(&mut sink, frames, &link, &core),
     );
     let closing = link.closed().await;
-    core.hub.closed(&link);
     conversation.ended().await;
-    tracing::info!(session = link.number(), ?closing, "a session ended");
+    core.hub.closed(&link);
+    tracing::info!(session = link.number(), closing = %closing, "a session ended");
     if closing != Closing::Gone
         && let Ok(socket) = sink.reunite(stream)
     {
         linger(socket.into_inner(), core.options.close_timeout).await;
+    }
+}
+
+/// The place of a session in the hub: given back even where its task panics.
+struct Seat {
+    core: Arc<Core>,
+    link: Arc<Link>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.link.close(Closing::Gone);
+        self.core.hub.closed(&self.link);
     }
 }
 
@@ -223,13 +244,29 @@ async fn write(
         // The link, which holds the other end, is alive.
         let Some(frame) = frame else { return };
         link.written(frame.len());
-        match timeout(core.options.write_timeout, sink.send(Message::text(frame))).await {
+        let mut sending = pin!(timeout(
+            core.options.write_timeout,
+            sink.send(Message::text(frame))
+        ));
+        let sent = tokio::select! {
+            biased;
+            sent = &mut sending => sent,
+            // Half a frame cannot be taken back: the rest of it has as long as the close would have.
+            _ = &mut closed => match timeout(core.options.close_timeout, sending).await {
+                Ok(sent) => sent,
+                Err(_) => return,
+            },
+        };
+        match sent {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return link.close(Closing::Gone),
             Err(_) => {
                 tracing::warn!(session = link.number(), "a peer does not read; its session ends");
                 return link.close(Closing::Gone);
             }
+        }
+        if link.is_closing() {
+            break link.closed().await;
         }
     };
     let code = match closing {

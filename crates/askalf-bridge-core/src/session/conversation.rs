@@ -254,9 +254,13 @@ impl Conversation {
             self.link.hold_if_room(&held.execution_id);
         }
         let why = "interrupted: its device came back without it";
-        match orphans::end_unheld(&core, &device.id, why).await {
-            Ok(0) => {}
-            Ok(ended) => tracing::warn!(device = device.id, ended, "executions were interrupted"),
+        match orphans::end_unheld(&core, &device.id, None, why).await {
+            Ok(unheld) if unheld.ended == 0 => {}
+            Ok(unheld) => tracing::warn!(
+                device = device.id,
+                ended = unheld.ended,
+                "executions were interrupted"
+            ),
             Err(error) => {
                 tracing::error!(device = device.id, error = %error, "open executions could not be settled");
                 orphans::arm(&core, &device.id);

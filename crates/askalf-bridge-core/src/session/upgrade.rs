@@ -5,7 +5,8 @@ use std::sync::Arc;
 use askalf_proto::SUBPROTOCOL;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -34,7 +35,7 @@ fn accept(bridge: Bridge, request: Request) -> Result<Response, HttpError> {
         return Err(HttpError::bridge_unavailable());
     }
     let (mut parts, _) = request.into_parts();
-    let accept_key = accept_key(&parts.headers)?;
+    let accept_key = accept_key(&parts)?;
     let on_upgrade = parts
         .extensions
         .remove::<OnUpgrade>()
@@ -73,8 +74,10 @@ fn accept(bridge: Bridge, request: Request) -> Result<Response, HttpError> {
     Ok(response)
 }
 
-fn accept_key(headers: &HeaderMap) -> Result<HeaderValue, HttpError> {
-    let is_handshake = names(headers, header::CONNECTION, "upgrade")
+fn accept_key(parts: &Parts) -> Result<HeaderValue, HttpError> {
+    let headers = &parts.headers;
+    let is_handshake = parts.method == Method::GET
+        && names(headers, header::CONNECTION, "upgrade")
         && names(headers, header::UPGRADE, "websocket")
         && names(headers, header::SEC_WEBSOCKET_VERSION, "13");
     let key = headers

@@ -1,5 +1,7 @@
 //! On whose behalf the store is asked.
 
+use std::fmt;
+
 use askalf_bridge_auth::AuthenticatedKey;
 
 /// Whoever acts: it decides what a store method may see and change.
@@ -83,6 +85,23 @@ impl Principal {
             | Self::Device {
                 tenant_id, user_id, ..
             } => Some((tenant_id, user_id)),
+        }
+    }
+}
+
+/// For the log and the audit trail: ids, nothing secret.
+impl fmt::Display for Principal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bridge => formatter.write_str("the bridge"),
+            Self::LocalAdmin { uid } => write!(formatter, "uid {uid}"),
+            Self::Operator { user_id, key_id, .. } => write!(formatter, "user {user_id} with key {key_id}"),
+            Self::Device {
+                key_id, device_id, ..
+            } => match device_id {
+                Some(id) => write!(formatter, "device {id}"),
+                None => write!(formatter, "a device with key {key_id}"),
+            },
         }
     }
 }

@@ -462,6 +462,32 @@ async fn an_old_agent_that_comes_back_keeps_what_it_speaks_of_and_what_is_new() 
 }
 
 #[tokio::test]
+async fn a_device_that_comes_and_goes_neither_puts_the_grace_off_nor_shortens_it() {
+    // Long enough for what happens within the first grace, short enough to wait for the second.
+    let options = BridgeOptions {
+        interrupted_grace: Duration::from_millis(1500),
+        ..BridgeOptions::default()
+    };
+    let bridge = TestBridge::with(memory_store(), options).await;
+    let key = bridge.mint("ann", &["device"]).await;
+    let (mut client, device_id) = bridge.register_as(&key, old("laptop")).await;
+    let first = bridge.dispatch("laptop", "first").await;
+    client.expect("task:dispatch").await;
+    client.vanish();
+    bridge
+        .until("offline", DeviceStatus::Offline, || bridge.status_of(&device_id))
+        .await;
+
+    let (mut client, _) = bridge.register_as(&key, old("laptop")).await;
+    let second = bridge.dispatch("laptop", "second").await;
+    client.expect("task:dispatch").await;
+    client.vanish();
+    assert_eq!(first.ended().await.cause.as_deref(), Some("interrupted"));
+    assert_eq!(bridge.execution(&second.id).await.status, "pending");
+    assert_eq!(second.ended().await.cause.as_deref(), Some("interrupted"));
+}
+
+#[tokio::test]
 async fn a_killed_bridge_marks_devices_gone_and_ends_what_does_not_come_back() {
     let store = memory_store();
     let bridge = TestBridge::with(store.clone(), BridgeOptions::default()).await;

@@ -197,7 +197,7 @@ impl TestBridge {
     ) {
         within(what, async {
             while ask().await != wanted {
-                tokio::task::yield_now().await;
+                tokio::time::sleep(Duration::from_millis(2)).await;
             }
         })
         .await;

@@ -13,6 +13,10 @@ mod frames;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod load;
+#[cfg(test)]
+mod logs;
+#[cfg(test)]
 mod presence;
 #[cfg(test)]
 mod server;
