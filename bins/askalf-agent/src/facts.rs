@@ -50,7 +50,9 @@ fn node_arch(arch: &str) -> &str {
 #[cfg(target_os = "linux")]
 fn total_memory_mb() -> Option<u64> {
     let info = rustix::system::sysinfo();
-    Some((u64::from(info.totalram)).saturating_mul(u64::from(info.mem_unit)) / (1024 * 1024))
+    #[allow(clippy::useless_conversion, reason = "the field has 32 bits on 32-bit systems")]
+    let units = u64::from(info.totalram);
+    Some(units.saturating_mul(u64::from(info.mem_unit)) / (1024 * 1024))
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -15,13 +15,20 @@ pub struct Failure {
 impl Failure {
     /// An error that ends the command with `code`.
     pub fn new(code: ExitCode, problem: impl fmt::Display) -> Self {
-        Self { code, problem: problem.to_string(), hint: None }
+        Self {
+            code,
+            problem: problem.to_string(),
+            hint: None,
+        }
     }
 
     /// The same error with what to do next.
     #[must_use]
     pub fn hint(self, hint: impl fmt::Display) -> Self {
-        Self { hint: Some(hint.to_string()), ..self }
+        Self {
+            hint: Some(hint.to_string()),
+            ..self
+        }
     }
 }
 

@@ -31,6 +31,9 @@ pub fn init_logs(filter: Option<&str>, plain: bool) -> Result<(), LogFilterError
         .with_ansi(!plain && io::stderr().is_terminal())
         .with_target(false);
     // Fails only where a subscriber was set before: then lines go there.
-    let _set_before = tracing_subscriber::registry().with(lines).with(targets).try_init();
+    let _set_before = tracing_subscriber::registry()
+        .with(lines)
+        .with(targets)
+        .try_init();
     Ok(())
 }

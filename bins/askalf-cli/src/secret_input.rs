@@ -16,7 +16,11 @@ const MAX_INPUT: u64 = 4096;
 /// # Errors
 /// A [`Failure`] where nothing comes, too much comes, or what comes is not a token.
 pub fn read_token() -> Result<Token, Failure> {
-    let text = if io::stdin().is_terminal() { ask()? } else { read_all()? };
+    let text = if io::stdin().is_terminal() {
+        ask()?
+    } else {
+        read_all()?
+    };
     Token::parse(text.trim())
         .map_err(|error| Failure::new(ExitCode::Usage, format!("standard input: {error}")).hint(error.hint()))
 }
@@ -24,17 +28,27 @@ pub fn read_token() -> Result<Token, Failure> {
 fn ask() -> Result<Zeroizing<String>, Failure> {
     rpassword::prompt_password("Key (not shown): ")
         .map(Zeroizing::new)
-        .map_err(|_| Failure::new(ExitCode::Usage, "the terminal gave no key").hint("pipe the key in instead"))
+        .map_err(|_| {
+            Failure::new(ExitCode::Usage, "the terminal gave no key").hint("pipe the key in instead")
+        })
 }
 
 fn read_all() -> Result<Zeroizing<String>, Failure> {
     // As large as it can get, so that no copy of the secret is left behind by growing.
     let mut text = Zeroizing::new(String::with_capacity(MAX_INPUT as usize + 1));
-    io::stdin().lock().take(MAX_INPUT + 1).read_to_string(&mut text).map_err(|_| {
-        Failure::new(ExitCode::Usage, "standard input is not text").hint("pipe the key in, for example: < key.txt")
-    })?;
+    io::stdin()
+        .lock()
+        .take(MAX_INPUT + 1)
+        .read_to_string(&mut text)
+        .map_err(|_| {
+            Failure::new(ExitCode::Usage, "standard input is not text")
+                .hint("pipe the key in, for example: < key.txt")
+        })?;
     if text.len() as u64 > MAX_INPUT {
-        return Err(Failure::new(ExitCode::Usage, "standard input holds more than one key").hint("pipe in one key alone"));
+        return Err(
+            Failure::new(ExitCode::Usage, "standard input holds more than one key")
+                .hint("pipe in one key alone"),
+        );
     }
     Ok(text)
 }

@@ -11,7 +11,9 @@ pub struct Table {
 impl Table {
     /// A table with these headings.
     pub fn new(headings: &[&str]) -> Self {
-        Self { rows: vec![headings.iter().map(|heading| (*heading).to_owned()).collect()] }
+        Self {
+            rows: vec![headings.iter().map(|heading| (*heading).to_owned()).collect()],
+        }
     }
 
     /// Adds a row; control characters in it become spaces, so that no stored text can move the cursor.
@@ -23,7 +25,12 @@ impl Table {
     pub fn render(&self) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
-            self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+            self.rows
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
         self.rows.iter().map(|row| line(row, &widths)).collect()
@@ -31,14 +38,19 @@ impl Table {
 }
 
 fn line(row: &[String], widths: &[usize]) -> String {
-    let cells: Vec<String> =
-        row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+    let cells: Vec<String> = row
+        .iter()
+        .zip(widths)
+        .map(|(cell, width)| format!("{cell:<width$}"))
+        .collect();
     format!("{}\n", cells.join("  ").trim_end())
 }
 
 /// Text with its control characters as spaces.
 pub fn one_line(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
+    text.chars()
+        .map(|char| if char.is_control() { ' ' } else { char })
+        .collect()
 }
 
 /// Prints to standard output. A reader that has gone is no error: it has what it wanted.
