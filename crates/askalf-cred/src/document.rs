@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use crate::config::AgentConfig;
+use crate::kdf::{Kdf, KdfFault};
 use crate::seal::{KeyId, SEAL_VERSION, SealMode};
 use crate::unreadable::{NewerFormat, Unreadable};
 
@@ -30,6 +31,9 @@ pub(crate) struct SealRecord {
     pub(crate) mode: RecordedMode,
     pub(crate) key_id: Option<KeyId>,
     pub(crate) opaque: Option<String>,
+    pub(crate) kdf: Option<Result<Kdf, KdfFault>>,
+    /// In agent.json.next: which token it is to replace.
+    pub(crate) replaces: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,16 +117,20 @@ impl SealRecord {
             },
             key_id: text("keyId").and_then(KeyId::parse),
             opaque: text("opaque").map(str::to_owned),
+            kdf: fields.get("kdf").map(Kdf::parse),
+            replaces: text("replaces").map(str::to_owned),
         }
     }
 
     /// The record of a file that is written now.
-    pub(crate) fn new(mode: SealMode, key_id: Option<KeyId>, opaque: Option<String>) -> Self {
+    pub(crate) fn new(mode: SealMode, key_id: Option<KeyId>) -> Self {
         Self {
             version: Some(SEAL_VERSION),
             mode: RecordedMode::Known(mode),
             key_id,
-            opaque,
+            opaque: None,
+            kdf: None,
+            replaces: None,
         }
     }
 
@@ -139,6 +147,12 @@ impl SealRecord {
         }
         if let Some(opaque) = &self.opaque {
             fields.insert("opaque".into(), json!(opaque));
+        }
+        if let Some(Ok(kdf)) = &self.kdf {
+            fields.insert("kdf".into(), kdf.to_value());
+        }
+        if let Some(replaces) = &self.replaces {
+            fields.insert("replaces".into(), json!(replaces));
         }
         Value::Object(fields)
     }
@@ -218,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_file_that_would_not_fit_is_not_encoded() {
-        let record = SealRecord::new(SealMode::Plaintext, None, None);
+        let record = SealRecord::new(SealMode::Plaintext, None);
         let mut config = AgentConfig::default();
         let whole = encode("sk", &record, &config, 4096).unwrap();
         assert_eq!(
@@ -232,7 +246,7 @@ mod tests {
 
     #[test]
     fn our_own_fields_cannot_be_smuggled_in_by_the_config() {
-        let record = SealRecord::new(SealMode::Plaintext, None, None);
+        let record = SealRecord::new(SealMode::Plaintext, None);
         let mut config = AgentConfig::default();
         config.extra.insert(API_KEY.into(), json!("other"));
         config.extra.insert(SEAL.into(), json!({"version": 9}));

@@ -43,6 +43,16 @@ impl Home {
         self.path.join("keyfile")
     }
 
+    /// `keyfile.next`: the keyfile that a rotation is about to put in place.
+    pub(crate) fn staged_keyfile_path(&self) -> PathBuf {
+        self.path.join("keyfile.next")
+    }
+
+    /// `agent.json.next`: a credential that is not proved yet.
+    pub(crate) fn staged_config_path(&self) -> PathBuf {
+        self.path.join("agent.json.next")
+    }
+
     /// `state/`: device id, outbox and journal.
     pub fn state_dir(&self) -> PathBuf {
         self.path.join("state")

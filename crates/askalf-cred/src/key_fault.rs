@@ -3,7 +3,9 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::io_fault::{IoFault, shell_word};
+use crate::kdf::KdfFault;
 use crate::seal::KEY_BYTES;
+use crate::service_credential::SERVICE_CREDENTIAL;
 
 /// Why the sealing key cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -60,6 +62,15 @@ pub enum KeyFault {
     /// The keyfile could not be read.
     #[error("the keyfile is unreadable: {0}")]
     Io(IoFault),
+    /// The service manager keeps the key, and did not hand it over.
+    #[error("its key is a service credential, which was not handed to this program")]
+    NoServiceCredential,
+    /// The key comes from a passphrase, and none was given.
+    #[error("its key comes from a passphrase, which was not given")]
+    NoPassphrase,
+    /// The key cannot be derived from the passphrase as the file asks.
+    #[error("{0}")]
+    Kdf(KdfFault),
 }
 
 impl KeyFault {
@@ -73,6 +84,9 @@ impl KeyFault {
             Self::WrongOwner { .. } => "keyfile-wrong-owner",
             Self::Exposed { .. } => "keyfile-wrong-mode",
             Self::Io(_) => "keyfile-unreadable",
+            Self::NoServiceCredential => "service-credential-missing",
+            Self::NoPassphrase => "passphrase-missing",
+            Self::Kdf(fault) => fault.id(),
         }
     }
 
@@ -101,12 +115,34 @@ impl KeyFault {
                 shell_word(path)
             ),
             Self::Io(fault) => fault.hint(),
+            Self::NoServiceCredential => format!(
+                "start this program through its service, with the credential `{SERVICE_CREDENTIAL}`; if that is lost, run \
+                 `askalf-agent pair`"
+            ),
+            Self::NoPassphrase => "give the passphrase; if it is lost, run `askalf-agent pair`".into(),
+            Self::Kdf(KdfFault::NoMemory) => "free some memory, then run the command again".into(),
+            Self::Kdf(KdfFault::Unknown) => {
+                "upgrade askalf-agent on this machine; the file is left as it is".into()
+            }
+            Self::Kdf(KdfFault::Misshapen | KdfFault::OutOfBounds) => {
+                "if it was edited by hand, correct `_seal.kdf`; otherwise run `askalf-agent pair`".into()
+            }
         }
     }
 
     /// Whether the key may be whole and only out of reach on this machine. Not so for a keyfile of the wrong length:
     /// its key is gone.
     pub fn is_local_fault(&self) -> bool {
-        !matches!(self, Self::Short { .. } | Self::Long { .. })
+        match self {
+            Self::Short { .. } | Self::Long { .. } => false,
+            Self::Kdf(fault) => *fault == KdfFault::NoMemory,
+            Self::Missing { .. }
+            | Self::NotAFile { .. }
+            | Self::WrongOwner { .. }
+            | Self::Exposed { .. }
+            | Self::Io(_)
+            | Self::NoServiceCredential
+            | Self::NoPassphrase => true,
+        }
     }
 }

@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 use crate::disk::{Disk, Kind, Steady, SystemDisk};
 use crate::home::Home;
 use crate::io_fault::IoFault;
+use crate::kdf::Kdf;
 use crate::key_fault::KeyFault;
 use crate::key_source::KeySource;
 use crate::save_error::SaveError;
@@ -25,13 +26,6 @@ impl Keyfile {
             path: home.keyfile_path(),
         }
     }
-
-    pub(crate) fn on<'a>(self, disk: &'a Steady<'a>) -> KeyfileOn<'a> {
-        KeyfileOn {
-            path: self.path,
-            disk,
-        }
-    }
 }
 
 impl KeySource for Keyfile {
@@ -39,28 +33,21 @@ impl KeySource for Keyfile {
         SealMode::Keyfile
     }
 
-    fn read(&self) -> Result<SealKey, KeyFault> {
-        read(&Steady(&SystemDisk), &self.path)
+    fn read(&self, _kdf: Option<&Kdf>) -> Result<SealKey, KeyFault> {
+        read_key(&Steady(&SystemDisk), &self.path, Guard::Private)
     }
 }
 
-/// A keyfile on a given disk.
-pub(crate) struct KeyfileOn<'a> {
-    path: PathBuf,
-    disk: &'a Steady<'a>,
+/// Who may reach a file that holds a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Guard {
+    /// This user alone.
+    Private,
+    /// The service manager, and whom it grants reading.
+    Manager,
 }
 
-impl KeySource for KeyfileOn<'_> {
-    fn mode(&self) -> SealMode {
-        SealMode::Keyfile
-    }
-
-    fn read(&self) -> Result<SealKey, KeyFault> {
-        read(self.disk, &self.path)
-    }
-}
-
-fn read(disk: &Steady<'_>, path: &Path) -> Result<SealKey, KeyFault> {
+pub(crate) fn read_key(disk: &Steady<'_>, path: &Path, guard: Guard) -> Result<SealKey, KeyFault> {
     let owned = || path.to_path_buf();
     let io = |action, error| KeyFault::Io(IoFault::new(action, path, &error));
     let not_a_file = |kind: Kind| KeyFault::NotAFile {
@@ -82,14 +69,15 @@ fn read(disk: &Steady<'_>, path: &Path) -> Result<SealKey, KeyFault> {
     if facts.kind != Kind::Regular {
         return Err(not_a_file(facts.kind));
     }
-    if let Some(owner) = facts.foreign_owner {
+    let managed = guard == Guard::Manager;
+    if let Some(owner) = facts.foreign_owner.filter(|_| !(managed && facts.owned_by_root)) {
         return Err(KeyFault::WrongOwner {
             path: owned(),
             owner,
             us: disk.us(),
         });
     }
-    if let Some(access) = facts.exposed {
+    if let Some(access) = facts.exposed.filter(|_| !managed || facts.open_to_all) {
         return Err(KeyFault::Exposed {
             path: owned(),
             access,
@@ -136,5 +124,10 @@ impl<'a> StagedKeyfile<'a> {
     /// Gives the file its name, unless there is a keyfile by now: then `false`, and that one stands.
     pub(crate) fn publish(&self) -> Result<bool, SaveError> {
         self.staged.link_as_target()
+    }
+
+    /// Gives the file another name than that of the keyfile, unless that is taken.
+    pub(crate) fn publish_as(&self, path: &Path) -> Result<bool, SaveError> {
+        self.staged.link_as(path)
     }
 }

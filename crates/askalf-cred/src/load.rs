@@ -1,6 +1,6 @@
 use std::fmt;
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::Path;
 
 use askalf_bridge_auth::Token;
 use zeroize::Zeroizing;
@@ -11,15 +11,18 @@ use crate::document::{Document, RecordedMode, SealRecord, StoredKey};
 use crate::home::Home;
 use crate::io_fault::IoFault;
 use crate::key_fault::KeyFault;
-use crate::key_source::KeySource;
-use crate::keyfile::Keyfile;
-use crate::seal::{Blob, SealInfo, SealKey, SealMode, looks_sealed, opaque_mark};
+use crate::key_source::{HomeKeys, KeySources, Keys};
+use crate::leftovers;
+use crate::legacy;
+use crate::lock::is_held;
+use crate::seal::{Blob, KeyId, SealInfo, SealKey, SealMode, looks_sealed, opaque_mark};
 use crate::stamp::stamp_on;
 use crate::unreadable::{NewerFormat, Unreadable};
 use crate::{EXIT_CONFIG, MAX_CONFIG_BYTES};
 
-/// How often a file that was replaced while it was read is read again.
-const ATTEMPTS: usize = 3;
+/// How often a file that was replaced while it was read is read again. A save takes milliseconds and a load microseconds, so a
+/// second look is nearly always enough.
+const ATTEMPTS: usize = 8;
 
 /// A token that was read, with the config beside it.
 #[derive(Debug, Clone)]
@@ -56,6 +59,7 @@ impl LoadOutcome {
     pub fn id(&self) -> &'static str {
         match self {
             Self::Absent => "absent",
+            Self::Ready(credential) if credential.seal.mode == SealMode::MachineKey => "ready-machine-key",
             Self::Ready(_) => "ready",
             Self::Plaintext { chosen: true, .. } => "plaintext-chosen",
             Self::Plaintext { chosen: false, .. } => "plaintext",
@@ -67,6 +71,9 @@ impl LoadOutcome {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Absent => Some("run `askalf-agent pair`".into()),
+            Self::Ready(credential) if credential.seal.mode == SealMode::MachineKey => Some(
+                "run `askalf-agent pair` with a new key: this one lay under facts that can be guessed".into(),
+            ),
             Self::Ready(_) | Self::Plaintext { chosen: true, .. } => None,
             Self::Plaintext { chosen: false, .. } => Some("run `askalf-agent pair` to seal a key".into()),
             Self::Refused(unreadable) => Some(unreadable.hint()),
@@ -87,6 +94,9 @@ impl fmt::Display for LoadOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Absent => f.write_str("this device is not paired: there is no agent.json"),
+            Self::Ready(credential) if credential.seal.mode == SealMode::MachineKey => {
+                f.write_str("the key is sealed under the machine key of an older agent, and unseals")
+            }
             Self::Ready(_) => f.write_str("the key is sealed and unseals"),
             Self::Plaintext { chosen: true, .. } => {
                 f.write_str("the key stands unsealed in agent.json, as was chosen")
@@ -104,12 +114,20 @@ pub struct LoadOptions {
     /// Takes a key of unknown shape although it has the form of sealed text. A key that was saved with
     /// [`SaveOptions::opaque_key`](crate::SaveOptions) needs it no more.
     pub opaque_key: bool,
+    /// Where a key may come from beside the keyfile. Default: nowhere.
+    pub keys: KeySources,
 }
 
 impl LoadOptions {
     /// These options with [`LoadOptions::opaque_key`] as given.
     pub fn opaque_key(mut self, allowed: bool) -> Self {
         self.opaque_key = allowed;
+        self
+    }
+
+    /// These options with [`LoadOptions::keys`] as given.
+    pub fn keys(mut self, keys: KeySources) -> Self {
+        self.keys = keys;
         self
     }
 }
@@ -140,27 +158,53 @@ pub(crate) fn load_on(disk: &Steady<'_>, home: &Home, options: &LoadOptions) -> 
 }
 
 fn load_once(disk: &Steady<'_>, home: &Home, options: &LoadOptions) -> LoadOutcome {
-    let bytes = match read_config(disk, home) {
-        Ok(Some(bytes)) => bytes,
-        Ok(None) => return LoadOutcome::Absent,
-        Err(unreadable) => return LoadOutcome::Refused(unreadable),
-    };
-    open(&bytes, &Keyfile::of(home).on(disk), home.keyfile_path(), options)
+    let outcome = load_file(disk, home, &home.config_path(), options);
+    let cut_off = matches!(
+        outcome,
+        LoadOutcome::Absent | LoadOutcome::Refused(Unreadable::ConfigEmpty | Unreadable::ConfigTorn { .. })
+    );
+    match cut_off
+        .then(|| leftovers::whole_config(disk, home, options))
+        .flatten()
+    {
+        // A save that is still under way was not cut off.
+        Some(leftover) if !is_held(disk, home) => LoadOutcome::Refused(Unreadable::SaveCutOff {
+            leftover: leftover.path,
+        }),
+        Some(_) | None => outcome,
+    }
 }
 
-fn read_config(disk: &Steady<'_>, home: &Home) -> Result<Option<Zeroizing<Vec<u8>>>, Unreadable> {
-    let path = home.config_path();
-    let io = |action, error| Unreadable::ConfigIo(IoFault::new(action, &path, &error));
+/// Reads one file that is an agent.json by its form.
+pub(crate) fn load_file(disk: &Steady<'_>, home: &Home, path: &Path, options: &LoadOptions) -> LoadOutcome {
+    match read_config(disk, path) {
+        Ok(Some(bytes)) => open(
+            &bytes,
+            &HomeKeys {
+                disk,
+                home,
+                sources: &options.keys,
+            },
+            options,
+        ),
+        Ok(None) => LoadOutcome::Absent,
+        Err(unreadable) => LoadOutcome::Refused(unreadable),
+    }
+}
+
+/// The bytes of an agent.json, `None` if there is none.
+pub(crate) fn read_config(disk: &Steady<'_>, path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Unreadable> {
+    let io = |action, error| Unreadable::ConfigIo(IoFault::new(action, path, &error));
     let not_a_file = |kind: Kind| Unreadable::ConfigNotAFile {
-        path: path.clone(),
+        path: path.to_path_buf(),
         kind: kind.noun(),
     };
 
-    let file = match disk.open(&path) {
+    let file = match disk.open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => {
-            return Err(match disk.facts_at(&path) {
+            return Err(match disk.facts_at(path) {
                 Ok(facts) if facts.kind != Kind::Regular => not_a_file(facts.kind),
                 _ => io("open", error),
             });
@@ -185,25 +229,15 @@ fn read_config(disk: &Steady<'_>, home: &Home) -> Result<Option<Zeroizing<Vec<u8
     Ok(Some(bytes))
 }
 
-/// Unseals the bytes of an agent.json. `keyfile` is only for messages.
-pub(crate) fn open(
-    bytes: &[u8],
-    source: &dyn KeySource,
-    keyfile: PathBuf,
-    options: &LoadOptions,
-) -> LoadOutcome {
-    match open_document(bytes, source, keyfile, options) {
+/// Unseals the bytes of an agent.json.
+pub(crate) fn open(bytes: &[u8], keys: &dyn Keys, options: &LoadOptions) -> LoadOutcome {
+    match open_document(bytes, keys, options) {
         Ok(outcome) => outcome,
         Err(unreadable) => LoadOutcome::Refused(unreadable),
     }
 }
 
-fn open_document(
-    bytes: &[u8],
-    source: &dyn KeySource,
-    keyfile: PathBuf,
-    options: &LoadOptions,
-) -> Result<LoadOutcome, Unreadable> {
+fn open_document(bytes: &[u8], keys: &dyn Keys, options: &LoadOptions) -> Result<LoadOutcome, Unreadable> {
     let Document { key, record, config } = Document::parse(bytes)?;
     let record = record.as_ref();
     match key {
@@ -222,53 +256,112 @@ fn open_document(
             })
         }
         StoredKey::Sealed(text) => {
-            let (plain, key) = unseal(&text, record, source, keyfile)?;
+            let Unsealed { plain, key, mode } = unseal(&text, record, keys)?;
             let text = str::from_utf8(&plain).map_err(|_| Unreadable::NotAToken)?;
-            let token = accept(text, Some(&key), record, options)?;
+            let token = accept(text, key.as_ref(), record, options)?;
+            let key_id = key.as_ref().map(SealKey::id);
+            let recorded_id = record.and_then(|record| record.key_id);
             let seal = SealInfo {
-                mode: source.mode(),
+                mode,
                 version: record.and_then(|record| record.version),
-                key_id: Some(key.id()),
-                stale: record.is_some_and(|_| recorded_mode(record) != Some(source.mode()))
-                    || record
-                        .and_then(|record| record.key_id)
-                        .is_some_and(|id| id != key.id()),
+                key_id,
+                stale: record.is_some_and(|_| recorded_mode(record) != Some(mode))
+                    || recorded_id.is_some_and(|id| Some(id) != key_id),
             };
             Ok(LoadOutcome::Ready(Credential { token, config, seal }))
         }
     }
 }
 
-/// The tag decides; what `_seal` says only explains a failure.
-fn unseal(
-    text: &str,
-    record: Option<&SealRecord>,
-    source: &dyn KeySource,
-    keyfile: PathBuf,
-) -> Result<(Zeroizing<Vec<u8>>, SealKey), Unreadable> {
+struct Unsealed {
+    plain: Zeroizing<Vec<u8>>,
+    /// `None` for a machine key.
+    key: Option<SealKey>,
+    mode: SealMode,
+}
+
+/// The tag decides; what `_seal` says only tells which key to try first, and explains a failure.
+fn unseal(text: &str, record: Option<&SealRecord>, keys: &dyn Keys) -> Result<Unsealed, Unreadable> {
     let blob = Blob::decode(text).ok_or(Unreadable::NotSealedText)?;
-    let unknown_mode = record.and_then(|record| match &record.mode {
-        RecordedMode::Unknown(name) => Some(Unreadable::NewerVersion(NewerFormat::Mode(name.clone()))),
-        RecordedMode::Known(_) | RecordedMode::None => None,
-    });
-    let key = match source.read() {
-        Ok(key) => key,
-        Err(_) if unknown_mode.is_some() => return Err(unknown_mode.unwrap_or(Unreadable::DoesNotUnseal)),
-        Err(KeyFault::Missing { .. }) if record.is_none() => return Err(Unreadable::MachineKey { keyfile }),
-        Err(fault) => return Err(Unreadable::Key(fault)),
+    let under = |mode: SealMode, key: SealKey| {
+        let plain = key.unseal(&blob)?;
+        Some(Unsealed {
+            plain,
+            key: Some(key),
+            mode,
+        })
     };
-    if let Some(plain) = key.unseal(&blob) {
-        return Ok((plain, key));
+
+    let mode = match recorded_mode(record) {
+        Some(SealMode::Plaintext | SealMode::MachineKey) | None => SealMode::Keyfile,
+        Some(mode) => mode,
+    };
+    let first = match keys.key(mode, record.and_then(|record| record.kdf.as_ref())) {
+        Ok(key) => {
+            let id = key.id();
+            match under(mode, key) {
+                Some(unsealed) => return Ok(unsealed),
+                None => Ok(id),
+            }
+        }
+        Err(fault) => Err(fault),
+    };
+    // A rotation of the keyfile was cut off between its two files.
+    if let Some(unsealed) = keys.staged().and_then(|key| under(SealMode::Keyfile, key)) {
+        return Ok(unsealed);
     }
-    Err(match (unknown_mode, record.and_then(|record| record.key_id)) {
-        (Some(newer), _) => newer,
-        (None, Some(sealed_under)) if sealed_under != key.id() => Unreadable::SealedUnderAnotherKey {
-            sealed_under,
-            keyfile: key.id(),
+    // An agent that knows only keyfiles rewrote the file and left `_seal` as it was.
+    if mode != SealMode::Keyfile
+        && let Ok(key) = keys.key(SealMode::Keyfile, None)
+        && let Some(unsealed) = under(SealMode::Keyfile, key)
+    {
+        return Ok(unsealed);
+    }
+    let mut tried = 0;
+    if let Some(machine) = keys.machine() {
+        match legacy::unseal(machine, text) {
+            Ok(plain) => {
+                return Ok(Unsealed {
+                    plain,
+                    key: None,
+                    mode: SealMode::MachineKey,
+                });
+            }
+            Err(ids) => tried = ids,
+        }
+    }
+    Err(explain(record, mode, first, keys, tried))
+}
+
+/// Why nothing unsealed it. `first` is the key that `_seal` leads to, or why there is none.
+fn explain(
+    record: Option<&SealRecord>,
+    mode: SealMode,
+    first: Result<KeyId, KeyFault>,
+    keys: &dyn Keys,
+    tried: usize,
+) -> Unreadable {
+    if let Some(RecordedMode::Unknown(name)) = record.map(|record| &record.mode) {
+        return Unreadable::NewerVersion(NewerFormat::Mode(name.clone()));
+    }
+    match (first, record.and_then(|record| record.key_id)) {
+        (Err(KeyFault::Missing { .. }), _) if record.is_none() => Unreadable::MachineKey {
+            keyfile: keys.keyfile_path(),
+            tried,
         },
-        (None, Some(_)) => Unreadable::Damaged,
-        (None, None) => Unreadable::DoesNotUnseal,
-    })
+        (Err(fault), _) => Unreadable::Key(fault),
+        (Ok(key), Some(sealed_under)) if sealed_under != key => match mode {
+            SealMode::Passphrase => Unreadable::WrongPassphrase,
+            SealMode::Keyfile | SealMode::Plaintext | SealMode::ServiceCredential | SealMode::MachineKey => {
+                Unreadable::SealedUnderAnotherKey {
+                    sealed_under,
+                    keyfile: key,
+                }
+            }
+        },
+        (Ok(_), Some(_)) => Unreadable::Damaged,
+        (Ok(_), None) => Unreadable::DoesNotUnseal,
+    }
 }
 
 fn accept(

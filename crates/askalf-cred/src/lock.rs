@@ -52,6 +52,12 @@ impl SaveLock {
     }
 }
 
+/// Whether a save is under way in this home just now. Makes no lock file.
+pub(crate) fn is_held(disk: &Steady<'_>, home: &Home) -> bool {
+    disk.open(&home.config_lock_path())
+        .is_ok_and(|file| matches!(disk.try_lock(&file), Err(TryLockError::WouldBlock)))
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "this crate is synchronous, and a lock among processes has no event to wait for"

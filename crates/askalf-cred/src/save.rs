@@ -3,20 +3,21 @@ use std::time::{Duration, SystemTime};
 
 use askalf_bridge_auth::Token;
 
-use crate::MAX_CONFIG_BYTES;
 use crate::aside;
 use crate::config::AgentConfig;
 use crate::disk::{Disk, Kind, Steady, SystemDisk};
-use crate::document::{self, SealRecord};
 use crate::home::Home;
 use crate::io_fault::IoFault;
+use crate::kdf::Kdf;
 use crate::key_fault::KeyFault;
-use crate::key_source::KeySource;
-use crate::keyfile::{Keyfile, StagedKeyfile};
-use crate::load::{LoadOptions, LoadOutcome, load_on, open};
+use crate::key_source::KeySources;
+use crate::keyfile::{Guard, StagedKeyfile, read_key};
+use crate::load::{LoadOptions, LoadOutcome, load_on, read_config};
 use crate::lock::SaveLock;
+use crate::rotate::settle;
 use crate::save_error::SaveError;
-use crate::seal::{KeyId, SealKey, SealMode, looks_sealed, opaque_mark};
+use crate::seal::{KeyId, SealKey, SealMode, looks_sealed};
+use crate::staged_config::NewConfig;
 use crate::staging::{Staged, sweep};
 use crate::unreadable::Unreadable;
 
@@ -32,6 +33,8 @@ pub struct SaveOptions {
     pub opaque_key: bool,
     /// How long to wait while another process saves, in steps of 10 ms. Default: 5 s.
     pub lock_wait: Duration,
+    /// Where a key may come from beside the keyfile. Default: nowhere.
+    pub keys: KeySources,
 }
 
 impl Default for SaveOptions {
@@ -39,6 +42,7 @@ impl Default for SaveOptions {
         Self {
             opaque_key: false,
             lock_wait: Duration::from_secs(5),
+            keys: KeySources::default(),
         }
     }
 }
@@ -54,6 +58,19 @@ impl SaveOptions {
     pub fn lock_wait(mut self, wait: Duration) -> Self {
         self.lock_wait = wait;
         self
+    }
+
+    /// These options with [`SaveOptions::keys`] as given.
+    pub fn keys(mut self, keys: KeySources) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// How the file in place is read before it is replaced.
+    pub(crate) fn load_options(&self) -> LoadOptions {
+        LoadOptions::default()
+            .opaque_key(self.opaque_key)
+            .keys(self.keys.clone())
     }
 }
 
@@ -124,6 +141,7 @@ pub fn save_with(
         mode,
         now,
         options,
+        known: None,
     }
     .run()
 }
@@ -136,6 +154,8 @@ pub(crate) struct Save<'a> {
     pub(crate) mode: SealMode,
     pub(crate) now: SystemTime,
     pub(crate) options: &'a SaveOptions,
+    /// The bytes of the agent.json in place, if the caller has read its key: then it is replaced, not moved aside.
+    pub(crate) known: Option<&'a [u8]>,
 }
 
 impl<'a> Save<'a> {
@@ -144,7 +164,12 @@ impl<'a> Save<'a> {
             return Err(SaveError::CiphertextAsToken);
         }
         self.home.create_on(self.disk)?;
-        let _lock = SaveLock::hold(self.disk, self.home, self.options.lock_wait)?;
+        let lock = SaveLock::hold(self.disk, self.home, self.options.lock_wait)?;
+        self.run_locked(&lock)
+    }
+
+    pub(crate) fn run_locked(&self, _lock: &SaveLock) -> Result<Saved, SaveError> {
+        settle(self.disk, self.home)?;
         for _ in 0..ATTEMPTS {
             if let Some(saved) = self.attempt()? {
                 sweep(self.disk, self.home);
@@ -161,7 +186,15 @@ impl<'a> Save<'a> {
         // All that needs room on the disk comes before anything that is in place changes.
         let unreadable = self.unreadable_config()?;
         let key = self.key()?;
-        let staged = self.stage_config(key.in_hand())?;
+        let staged = NewConfig {
+            token: self.token,
+            config: self.config,
+            mode: self.mode,
+            key: key.in_hand(),
+            kdf: key.kdf(),
+            replaces: None,
+        }
+        .stage(self.disk, self.home, &self.home.config_path())?;
 
         let mut undo = Undo {
             disk: self.disk,
@@ -209,11 +242,13 @@ impl<'a> Save<'a> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(SaveError::Io(IoFault::new("look at", &path, &error))),
         }
-        match load_on(
-            self.disk,
-            self.home,
-            &LoadOptions::default().opaque_key(self.options.opaque_key),
-        ) {
+        if let Some(known) = self.known
+            && let Ok(Some(bytes)) = read_config(self.disk, &path)
+            && bytes.as_slice() == known
+        {
+            return Ok(None);
+        }
+        match load_on(self.disk, self.home, &self.options.load_options()) {
             LoadOutcome::Absent | LoadOutcome::Ready(_) | LoadOutcome::Plaintext { .. } => Ok(None),
             LoadOutcome::Refused(Unreadable::NewerVersion(format)) => Err(SaveError::NewerVersion(format)),
             LoadOutcome::Refused(Unreadable::ConfigNotAFile { path, kind }) => {
@@ -225,10 +260,11 @@ impl<'a> Save<'a> {
     }
 
     fn key(&self) -> Result<PlannedKey<'a>, SaveError> {
+        let keys = &self.options.keys;
         match self.mode {
             SealMode::Plaintext => Ok(PlannedKey::None),
-            SealMode::Keyfile => match Keyfile::of(self.home).on(self.disk).read() {
-                Ok(key) => Ok(PlannedKey::Standing(key)),
+            SealMode::Keyfile => match read_key(self.disk, &self.home.keyfile_path(), Guard::Private) {
+                Ok(key) => Ok(PlannedKey::Standing { key, kdf: None }),
                 Err(KeyFault::Missing { .. }) => Ok(PlannedKey::New {
                     keyfile: StagedKeyfile::write(self.disk, self.home)?,
                     replaces: None,
@@ -239,60 +275,22 @@ impl<'a> Save<'a> {
                 }),
                 Err(fault) => Err(fault.into()),
             },
-        }
-    }
-
-    /// Writes the new agent.json beside the old one, and proves that it holds what it should.
-    fn stage_config(&self, key: Option<&SealKey>) -> Result<Staged<'a>, SaveError> {
-        let opaque = looks_sealed(self.token).then(|| opaque_mark(key, self.token));
-        let record = SealRecord::new(self.mode, key.map(SealKey::id), opaque);
-        let sealed = key
-            .map(|key| {
-                key.seal(self.token.expose_secret().as_bytes())
-                    .ok_or(SaveError::Random)
-            })
-            .transpose()?;
-        let api_key = sealed.as_deref().unwrap_or(self.token.expose_secret());
-        let bytes =
-            document::encode(api_key, &record, self.config, MAX_CONFIG_BYTES).ok_or(SaveError::TooLarge)?;
-        let staged = Staged::write(self.disk, &self.home.config_path(), &bytes)?;
-        let written = staged.read_back(MAX_CONFIG_BYTES + 1)?;
-        if written == bytes && self.holds_what_was_saved(&written, key) {
-            Ok(staged)
-        } else {
-            Err(SaveError::ReadBack {
-                path: staged.path().to_path_buf(),
-            })
-        }
-    }
-
-    fn holds_what_was_saved(&self, written: &[u8], key: Option<&SealKey>) -> bool {
-        let source = InHand {
-            key,
-            mode: self.mode,
-            keyfile: self.home.keyfile_path(),
-        };
-        let credential = match open(
-            written,
-            &source,
-            self.home.keyfile_path(),
-            &LoadOptions::default(),
-        ) {
-            LoadOutcome::Ready(credential) if self.mode != SealMode::Plaintext => credential,
-            LoadOutcome::Plaintext {
-                credential,
-                chosen: true,
-            } if self.mode == SealMode::Plaintext => credential,
-            LoadOutcome::Ready(_)
-            | LoadOutcome::Plaintext { .. }
-            | LoadOutcome::Absent
-            | LoadOutcome::Refused(_) => {
-                return false;
+            SealMode::ServiceCredential => {
+                let credential = keys
+                    .service_credential
+                    .as_ref()
+                    .ok_or(KeyFault::NoServiceCredential)?;
+                let key = credential.read_on(self.disk)?;
+                Ok(PlannedKey::Standing { key, kdf: None })
             }
-        };
-        credential.token.ct_eq(self.token)
-            && credential.seal.mode == self.mode
-            && document::same_config(&credential.config, self.config)
+            SealMode::Passphrase => {
+                let passphrase = keys.passphrase.as_ref().ok_or(KeyFault::NoPassphrase)?;
+                let kdf = passphrase.new_kdf().ok_or(SaveError::Random)?;
+                let key = passphrase.derive(&kdf).map_err(KeyFault::Kdf)?;
+                Ok(PlannedKey::Standing { key, kdf: Some(kdf) })
+            }
+            SealMode::MachineKey => Err(SaveError::MachineKey),
+        }
     }
 
     fn commit(
@@ -316,7 +314,7 @@ impl<'a> Save<'a> {
                     });
                     to
                 }
-                PlannedKey::None | PlannedKey::Standing(_) => {
+                PlannedKey::None | PlannedKey::Standing { .. } => {
                     let to = aside::keep_copy(self.disk, &config_path, self.now)?;
                     undo.done.push(Done::Made(to.clone()));
                     to
@@ -368,7 +366,11 @@ impl<'a> Save<'a> {
 
 enum PlannedKey<'a> {
     None,
-    Standing(SealKey),
+    Standing {
+        key: SealKey,
+        /// How it was derived, for a passphrase.
+        kdf: Option<Kdf>,
+    },
     New {
         keyfile: StagedKeyfile<'a>,
         replaces: Option<KeyFault>,
@@ -379,31 +381,16 @@ impl PlannedKey<'_> {
     fn in_hand(&self) -> Option<&SealKey> {
         match self {
             Self::None => None,
-            Self::Standing(key) => Some(key),
+            Self::Standing { key, .. } => Some(key),
             Self::New { keyfile, .. } => Some(&keyfile.key),
         }
     }
-}
 
-/// The key that a file was just sealed under, to read it back with.
-struct InHand<'a> {
-    key: Option<&'a SealKey>,
-    mode: SealMode,
-    keyfile: PathBuf,
-}
-
-impl KeySource for InHand<'_> {
-    fn mode(&self) -> SealMode {
-        self.mode
-    }
-
-    fn read(&self) -> Result<SealKey, KeyFault> {
-        let missing = || KeyFault::Missing {
-            path: self.keyfile.clone(),
-        };
-        self.key
-            .map(|key| SealKey::from_bytes(key.bytes()))
-            .ok_or_else(missing)
+    fn kdf(&self) -> Option<&Kdf> {
+        match self {
+            Self::Standing { kdf, .. } => kdf.as_ref(),
+            Self::None | Self::New { .. } => None,
+        }
     }
 }
 

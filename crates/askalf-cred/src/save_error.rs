@@ -5,7 +5,7 @@ use thiserror::Error;
 use crate::home::HomeError;
 use crate::io_fault::IoFault;
 use crate::key_fault::KeyFault;
-use crate::unreadable::NewerFormat;
+use crate::unreadable::{NewerFormat, Unreadable};
 use crate::{EXIT_CONFIG, MAX_CONFIG_BYTES};
 
 /// Why a credential was not saved. The file that was there before is whole, and in place but for
@@ -69,6 +69,32 @@ pub enum SaveError {
         /// Why the save failed.
         cause: Box<SaveError>,
     },
+    /// [`SealMode::MachineKey`](crate::SealMode) was asked for.
+    #[error("a key is never sealed under a machine key: it can be guessed, and changes with the network")]
+    MachineKey,
+    /// The act needs a credential that can be read, and the one in place cannot.
+    #[error("{0}: nothing is changed")]
+    Unreadable(Unreadable),
+    /// The act needs a credential, and there is none.
+    #[error("this device is not paired: there is no agent.json")]
+    Absent,
+    /// The keyfile cannot be rotated, since it is not what seals the credential.
+    #[error(
+        "the key in agent.json is not sealed under the keyfile but kept as {mode}: there is no keyfile to rotate"
+    )]
+    NotUnderKeyfile {
+        /// What `_seal.mode` names.
+        mode: &'static str,
+    },
+    /// agent.json.next waits to be proved.
+    #[error("a new key of the bridge waits in agent.json.next to be proved")]
+    NextWaits,
+    /// There is no agent.json.next to put in place.
+    #[error("there is no agent.json.next")]
+    NoNext,
+    /// agent.json.next does not hold the token that was proved.
+    #[error("agent.json.next does not hold the key that was proved: it is not put in place")]
+    NextIsOther,
     /// A call on a file failed.
     #[error("the credential was not saved: {0}")]
     Io(IoFault),
@@ -89,6 +115,13 @@ impl SaveError {
             Self::ReadBack { .. } => "save-read-back",
             Self::Random => "save-no-random",
             Self::Stranded { .. } => "save-stranded",
+            Self::MachineKey => "save-machine-key",
+            Self::Unreadable(unreadable) => unreadable.id(),
+            Self::Absent => "absent",
+            Self::NotUnderKeyfile { .. } => "not-under-keyfile",
+            Self::NextWaits => "next-waits",
+            Self::NoNext => "no-next",
+            Self::NextIsOther => "next-is-other",
             Self::Io(fault) if fault.is_full() => "save-disk-full",
             Self::Io(_) => "save-io",
         }
@@ -122,6 +155,16 @@ impl SaveError {
             }
             Self::Random => "run the command again once the system has started up fully".into(),
             Self::Stranded { cause, .. } => cause.hint(),
+            Self::MachineKey => "seal it under the keyfile".into(),
+            Self::Unreadable(unreadable) => unreadable.hint(),
+            Self::Absent => "run `askalf-agent pair`".into(),
+            Self::NotUnderKeyfile { .. } => {
+                "change that key where it is kept, then run `askalf-agent pair` with a new key".into()
+            }
+            Self::NextWaits => {
+                "start `askalf-agent daemon`, which proves it, then run the command again".into()
+            }
+            Self::NoNext | Self::NextIsOther => "let the bridge rotate the key again".into(),
             Self::Io(fault) => fault.hint(),
         }
     }
@@ -134,10 +177,21 @@ impl SaveError {
             Self::Stranded { cause, .. } => cause.exit_code(),
             Self::ForeignOwner { .. } => 77,
             Self::Io(fault) if fault.is_permission() => 77,
-            Self::NotAFile { .. } | Self::NewerVersion(_) | Self::Key(_) => EXIT_CONFIG,
-            Self::CiphertextAsToken | Self::TooLarge | Self::ReadBack { .. } | Self::Random | Self::Io(_) => {
-                1
-            }
+            Self::NextWaits => 75,
+            Self::NotAFile { .. }
+            | Self::NewerVersion(_)
+            | Self::Key(_)
+            | Self::Unreadable(_)
+            | Self::Absent
+            | Self::NotUnderKeyfile { .. } => EXIT_CONFIG,
+            Self::CiphertextAsToken
+            | Self::TooLarge
+            | Self::ReadBack { .. }
+            | Self::Random
+            | Self::MachineKey
+            | Self::NoNext
+            | Self::NextIsOther
+            | Self::Io(_) => 1,
         }
     }
 }

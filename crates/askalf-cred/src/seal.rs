@@ -21,6 +21,7 @@ const TAG_BYTES: usize = 16;
 const HEAD_BYTES: usize = NONCE_BYTES + TAG_BYTES;
 
 const KEY_ID_CONTEXT: &[u8] = b"askalf keyfile id v1";
+const REPLACES_CONTEXT: &[u8] = b"askalf replaces v1";
 const OPAQUE_CONTEXT: &[u8] = b"askalf opaque key v1";
 
 /// How a credential is kept in agent.json: `_seal.mode`.
@@ -31,6 +32,12 @@ pub enum SealMode {
     Keyfile,
     /// In the clear, because somebody chose it.
     Plaintext,
+    /// Sealed under 32 bytes that the service manager hands over.
+    ServiceCredential,
+    /// Sealed under a key derived from a passphrase.
+    Passphrase,
+    /// Sealed under facts of the machine by agent 2.0 to 3.2. Only read, never written: it stands in no `_seal`.
+    MachineKey,
 }
 
 impl SealMode {
@@ -39,13 +46,21 @@ impl SealMode {
         match self {
             Self::Keyfile => "keyfile",
             Self::Plaintext => "plaintext",
+            Self::ServiceCredential => "service-credential",
+            Self::Passphrase => "passphrase",
+            Self::MachineKey => "machine-key",
         }
     }
 
     pub(crate) fn parse(name: &str) -> Option<Self> {
-        [Self::Keyfile, Self::Plaintext]
-            .into_iter()
-            .find(|mode| mode.as_str() == name)
+        [
+            Self::Keyfile,
+            Self::Plaintext,
+            Self::ServiceCredential,
+            Self::Passphrase,
+        ]
+        .into_iter()
+        .find(|mode| mode.as_str() == name)
     }
 }
 
@@ -57,7 +72,7 @@ pub struct SealInfo {
     pub mode: SealMode,
     /// `_seal.version`; `None` for a file of an older agent.
     pub version: Option<u64>,
-    /// The key that unsealed it; `None` for plaintext.
+    /// The key that unsealed it; `None` for plaintext and for a machine key.
     pub key_id: Option<KeyId>,
     /// `_seal` names another mode or key than the real one: an older agent rewrote the file. Harmless.
     pub stale: bool,
@@ -210,6 +225,15 @@ pub(crate) fn looks_sealed(token: &Token) -> bool {
 pub(crate) fn opaque_mark(key: Option<&SealKey>, token: &Token) -> String {
     let key = key.map_or(&[][..], |key| key.bytes.as_slice());
     hex(&mac(key, &[OPAQUE_CONTEXT, token.expose_secret().as_bytes()]))
+}
+
+/// What `_seal.replaces` of an agent.json.next holds: which token it is to replace. Keyed by the new token, so that it gives
+/// nothing of either away.
+pub(crate) fn replaces_mark(new: &Token, old: &Token) -> String {
+    hex(&mac(
+        new.expose_secret().as_bytes(),
+        &[REPLACES_CONTEXT, old.expose_secret().as_bytes()],
+    ))
 }
 
 /// The first 8 bytes of HMAC-SHA256 (RFC 2104).

@@ -74,10 +74,14 @@ impl<'a> Staged<'a> {
 
     /// Gives the file the target's name as well, unless something stands there: then `false`.
     pub(crate) fn link_as_target(&self) -> Result<bool, SaveError> {
-        match self.disk.link(&self.path, &self.target) {
+        self.link_as(&self.target)
+    }
+
+    pub(crate) fn link_as(&self, name: &Path) -> Result<bool, SaveError> {
+        match self.disk.link(&self.path, name) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(fault("create", &self.target, error)),
+            Err(error) => Err(fault("create", name, error)),
         }
     }
 
@@ -97,16 +101,18 @@ impl Drop for Staged<'_> {
 
 /// Removes what saves that were cut off left behind. For the holder of the lock, once its own save is done: until then a
 /// leftover may be the only copy of something.
-pub(crate) fn sweep(disk: &Steady<'_>, home: &Home) {
+pub(crate) fn sweep(disk: &Steady<'_>, home: &Home) -> bool {
+    let mut swept = false;
     for name in disk.names(home.path()).unwrap_or_default() {
         let path = home.path().join(&name);
         let ours = disk
             .facts_at(&path)
             .is_ok_and(|facts| facts.kind == Kind::Regular && facts.foreign_owner.is_none());
         if is_temporary(&name) && ours {
-            let _ = disk.remove(&path);
+            swept |= disk.remove(&path).is_ok();
         }
     }
+    swept
 }
 
 fn temporary_path(target: &Path) -> Result<PathBuf, SaveError> {
@@ -119,12 +125,22 @@ fn temporary_path(target: &Path) -> Result<PathBuf, SaveError> {
 }
 
 /// Whether a name is one that [`temporary_path`] gives.
-fn is_temporary(name: &OsStr) -> bool {
-    let random = name.to_str().and_then(|name| {
-        name.strip_prefix("agent.json")
-            .or_else(|| name.strip_prefix("keyfile"))?
-            .strip_prefix(INFIX)
-    });
+pub(crate) fn is_temporary(name: &OsStr) -> bool {
+    is_temporary_config(name) || is_temporary_keyfile(name) || is_temporary_of("agent.json.next", name)
+}
+
+pub(crate) fn is_temporary_config(name: &OsStr) -> bool {
+    is_temporary_of("agent.json", name)
+}
+
+pub(crate) fn is_temporary_keyfile(name: &OsStr) -> bool {
+    is_temporary_of("keyfile", name)
+}
+
+fn is_temporary_of(target: &str, name: &OsStr) -> bool {
+    let random = name
+        .to_str()
+        .and_then(|name| name.strip_prefix(target)?.strip_prefix(INFIX));
     random.is_some_and(|random| {
         random.len() == 2 * RANDOM_BYTES && random.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
     })
@@ -141,7 +157,7 @@ mod tests {
     #[test]
     fn only_names_of_our_own_making_are_temporary() {
         let home = Home::new("/h");
-        for target in [home.config_path(), home.keyfile_path()] {
+        for target in [home.config_path(), home.staged_config_path(), home.keyfile_path()] {
             assert!(is_temporary(
                 temporary_path(&target).unwrap().file_name().unwrap()
             ));

@@ -94,12 +94,24 @@ pub enum Unreadable {
     NewerVersion(NewerFormat),
     /// Sealed, no `_seal` and no keyfile beside it: the machine key of agent 2.0 to 3.2, or a 3.3 file that lost its keyfile.
     #[error(
-        "agent.json is sealed and has no keyfile beside it: it was sealed under the machine key of agent 2.0 to 3.2, \
-         which is not supported yet, or its keyfile was lost"
+        "agent.json is sealed and has no keyfile beside it: it was sealed under the machine key of agent 2.0 to 3.2{}, \
+         or its keyfile was lost",
+        tried_for_nothing(*tried)
     )]
     MachineKey {
         /// Where a lost keyfile would belong.
         keyfile: PathBuf,
+        /// How many likely machine ids were tried; 0 where the load was given no facts of the machine.
+        tried: usize,
+    },
+    /// `_seal` names another key than the one the passphrase yields.
+    #[error("the key in agent.json does not unseal under this passphrase")]
+    WrongPassphrase,
+    /// agent.json is missing, empty or torn, and a save that was cut off left its file beside it, whole.
+    #[error("agent.json is missing or torn, and the save that was cut off left it whole as {}", leftover.display())]
+    SaveCutOff {
+        /// The whole file.
+        leftover: PathBuf,
     },
 }
 
@@ -113,6 +125,14 @@ pub enum NewerFormat {
     /// A mode that this version has no key source for.
     #[error("this program does not know its way of sealing, `{0}`")]
     Mode(String),
+}
+
+fn tried_for_nothing(tried: usize) -> String {
+    match tried {
+        0 => String::new(),
+        1 => ", but not under this machine's id".into(),
+        ids => format!(", but under none of the {ids} ids this machine may have had"),
+    }
 }
 
 impl Unreadable {
@@ -137,6 +157,8 @@ impl Unreadable {
             Self::Key(fault) => fault.id(),
             Self::NewerVersion(_) => "newer-version",
             Self::MachineKey { .. } => "machine-key",
+            Self::WrongPassphrase => "wrong-passphrase",
+            Self::SaveCutOff { .. } => "save-cut-off",
         }
     }
 
@@ -175,7 +197,18 @@ impl Unreadable {
             Self::ConfigIo(fault) => fault.hint(),
             Self::Key(fault) => fault.hint(),
             Self::NewerVersion(_) => "upgrade askalf-agent on this machine; the file is left as it is".into(),
-            Self::MachineKey { keyfile } => format!(
+            Self::MachineKey { keyfile, tried: 0 } => format!(
+                "start `askalf-agent daemon`, which reads such a file and seals it anew; if a keyfile was lost, put it back \
+                 at {}; otherwise run `askalf-agent pair`",
+                keyfile.display()
+            ),
+            Self::WrongPassphrase => {
+                "give the right passphrase; if it is lost, run `askalf-agent pair`".into()
+            }
+            Self::SaveCutOff { .. } => {
+                "start `askalf-agent daemon`, which puts it in place; or run `askalf-agent pair` again".into()
+            }
+            Self::MachineKey { keyfile, .. } => format!(
                 "if a keyfile was lost, put it back at {}; otherwise run `askalf-agent pair`: the old file is kept \
                  beside the new one",
                 keyfile.display()
@@ -193,7 +226,10 @@ impl Unreadable {
     pub fn is_local_fault(&self) -> bool {
         match self {
             Self::Key(fault) => fault.is_local_fault(),
-            Self::ConfigIo(_) | Self::ConfigNotAFile { .. } => true,
+            Self::ConfigIo(_)
+            | Self::ConfigNotAFile { .. }
+            | Self::WrongPassphrase
+            | Self::SaveCutOff { .. } => true,
             Self::SealedUnderAnotherKey { .. }
             | Self::Damaged
             | Self::DoesNotUnseal

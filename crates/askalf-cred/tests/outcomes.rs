@@ -338,9 +338,9 @@ fn keyfiles_that_cannot_be_used() {
         &Seen {
             id: "machine-key",
             text: "agent.json is sealed and has no keyfile beside it: it was sealed under the machine key of agent 2.0 to \
-                   3.2, which is not supported yet, or its keyfile was lost",
-            hint: "if a keyfile was lost, put it back at ~/keyfile; otherwise run `askalf-agent pair`: the old file is \
-                   kept beside the new one",
+                   3.2, or its keyfile was lost",
+            hint: "start `askalf-agent daemon`, which reads such a file and seals it anew; if a keyfile was lost, put it \
+                   back at ~/keyfile; otherwise run `askalf-agent pair`",
             exit_code: 78,
             local: false,
         },

@@ -38,7 +38,7 @@ fn a_first_save_makes_everything_private() {
     assert!(saved.new_keyfile);
     assert_eq!(saved.moved_aside, []);
     assert_eq!(saved.unsynced, None);
-    assert_eq!(saved.key_id, Some(Keyfile::of(&home).read().unwrap().id()));
+    assert_eq!(saved.key_id, Some(Keyfile::of(&home).read(None).unwrap().id()));
     assert_eq!(mode(home.path()), 0o700);
     assert_eq!(mode(&home.config_path()), 0o600);
     assert_eq!(mode(&home.keyfile_path()), 0o600);

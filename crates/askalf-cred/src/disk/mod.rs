@@ -46,6 +46,9 @@ pub(crate) struct Facts {
     pub(crate) foreign_owner: Option<String>,
     /// Its permissions, in words, if they let other users in.
     pub(crate) exposed: Option<String>,
+    /// Its permissions let everybody in, or let the group do more than read.
+    pub(crate) open_to_all: bool,
+    pub(crate) owned_by_root: bool,
     pub(crate) version: FileVersion,
 }
 

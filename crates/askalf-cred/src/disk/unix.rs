@@ -16,6 +16,8 @@ const PRIVATE_FILE: u32 = 0o600;
 const PRIVATE_FOLDER: u32 = 0o700;
 /// The rights of the group and of everybody else.
 const OTHERS: u32 = 0o077;
+/// The same without the group's right to read, which is also what an access list shows as.
+const MORE_THAN_GROUP_READ: u32 = 0o037;
 
 impl Disk for SystemDisk {
     fn us(&self) -> String {
@@ -133,6 +135,8 @@ fn facts(metadata: &Metadata) -> Facts {
         len: metadata.len(),
         foreign_owner: (metadata.uid() != geteuid().as_raw()).then(|| user(metadata.uid())),
         exposed: (permissions & OTHERS != 0).then(|| format!("mode {permissions:04o}")),
+        open_to_all: permissions & MORE_THAN_GROUP_READ != 0,
+        owned_by_root: metadata.uid() == 0,
         version: FileVersion {
             inode: metadata.ino(),
             len: metadata.len(),
