@@ -146,7 +146,7 @@ enum Wake {
     Command(Option<Command>),
     Answer(Answer),
     Timeout,
-    Written(Option<String>),
+    Written(String),
     Sent,
     News(Option<News>),
     Task(TaskNews),
@@ -193,7 +193,8 @@ impl Driver {
             Some(Ok(answer)) = self.answers.join_next() => Wake::Answer(answer),
             Some(_) = self.farewells.join_next() => Wake::Sent,
             () = at(timer) => Wake::Timeout,
-            execution_id = next(written) => Wake::Written(execution_id),
+            // Closed as soon as the connection's task is over, while its last news may still wait.
+            Some(execution_id) = next(written) => Wake::Written(execution_id),
             () = send_one(outgoing, &mut self.outgoing), if !self.outgoing.is_empty() => Wake::Sent,
             news = next(news), if self.outgoing.len() < ANSWERS_WAITING => Wake::News(news),
             news = self.tasks.next(), if self.outgoing.len() < OUTPUT_WAITING => Wake::Task(news),
@@ -210,7 +211,7 @@ impl Driver {
             Wake::Answer(answer) => self.answered(answer),
             Wake::Timeout => self.machine.handle_timeout(self.clock.now()),
             Wake::Written(execution_id) => {
-                if let Some((socket, execution_id)) = self.socket().zip(execution_id) {
+                if let Some(socket) = self.socket() {
                     self.tell(Event::Written(socket, execution_id));
                 }
             }
