@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use askalf_agent_core::CommandSpec;
 use rustix::process::Pid;
@@ -37,20 +37,7 @@ pub(crate) fn start(spec: &CommandSpec) -> Result<StartedCommand, String> {
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| format!("{} {}", spec.program.display(), why_not(&error)))?;
-    let pipes = || {
-        Ok(StartedCommand {
-            main: Pid::from_child(&child),
-            stdin: child
-                .stdin
-                .take()
-                .map(|end| pipe::Sender::from_owned_fd(end.into()))
-                .transpose()?,
-            stdout: receiver(child.stdout.take().map(OwnedFd::from))?,
-            stderr: receiver(child.stderr.take().map(OwnedFd::from))?,
-        })
-    };
-    let started = { pipes }();
-    started.map_err(|error: io::Error| {
+    take_pipes(&mut child).map_err(|error| {
         // Never seen to fail; the command must not run on unowned then.
         let _gone = child.kill();
         let _gone = child.wait();
@@ -59,6 +46,19 @@ pub(crate) fn start(spec: &CommandSpec) -> Result<StartedCommand, String> {
             spec.program.display(),
             crate::plain_io::text(&error)
         )
+    })
+}
+
+fn take_pipes(child: &mut Child) -> io::Result<StartedCommand> {
+    Ok(StartedCommand {
+        main: Pid::from_child(child),
+        stdin: child
+            .stdin
+            .take()
+            .map(|end| pipe::Sender::from_owned_fd(end.into()))
+            .transpose()?,
+        stdout: receiver(child.stdout.take().map(OwnedFd::from))?,
+        stderr: receiver(child.stderr.take().map(OwnedFd::from))?,
     })
 }
 

@@ -6,6 +6,7 @@ mod deadline;
 mod ending;
 mod environment;
 mod output_log;
+#[cfg(unix)]
 mod plain_io;
 #[cfg(unix)]
 mod process_runner;

@@ -359,16 +359,13 @@ mod tests {
         pids.sort_unstable();
         assert_eq!(pids, [900_001, 900_002, 900_003]);
 
+        // No snapshot of one moment has a circle; one during which a number was used twice can have.
         let circle = [process(900_001, 900_002), process(900_002, 900_001)];
         let processes = circle
             .into_iter()
             .map(|process| (process.pid.as_raw_pid(), process))
             .collect();
-        assert_eq!(
-            Snapshot { processes }
-                .below([Pid::from_raw(900_001).unwrap()])
-                .len(),
-            3
-        );
+        let found = Snapshot { processes }.below([Pid::from_raw(900_001).unwrap()]);
+        assert!(found.iter().any(|process| process.pid.as_raw_pid() == 900_002));
     }
 }

@@ -94,10 +94,7 @@ async fn the_environment_is_the_given_one_alone() {
 
 #[tokio::test]
 async fn a_command_holds_no_way_to_its_runner_or_agent() {
-    let (out, _, _) = run(sh(
-        "readlink /proc/$$/fd/*; ps -o sid= -p $$; ps -o sid= -p $PPID",
-    ))
-    .await;
+    let (out, _, _) = run(sh("readlink /proc/$$/fd/*")).await;
     assert!(!out.contains("socket:"), "{out}");
     assert!(out.contains("pipe:"), "{out}");
 }
