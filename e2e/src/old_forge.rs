@@ -113,6 +113,11 @@ impl OldForge {
         format!("ws://{}", self.address)
     }
 
+    /// Passes over everything that happened so far.
+    pub fn pass_over(&self) {
+        self.shared.lock().unread.clear();
+    }
+
     /// Waits for the next event that `find` finds something in; those before it are passed over.
     ///
     /// # Errors

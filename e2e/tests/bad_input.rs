@@ -79,7 +79,7 @@ fn a_wrong_key() -> Result<()> {
     ensure_refused(
         agent.pair(&bridge.url(), "web-01", KEY)?,
         78,
-        &["AUTH_FAILED (unknown)"],
+        &["the bridge does not know this key"],
     )?;
     ensure!(!agent.home().join("agent.json").exists(), "it is not kept");
     Ok(())
@@ -94,7 +94,7 @@ fn a_revoked_key() -> Result<()> {
     ensure_refused(
         agent.pair(&bridge.url(), "web-01", &key.key)?,
         78,
-        &["AUTH_FAILED (revoked)"],
+        &["this key was revoked"],
     )
 }
 
@@ -206,7 +206,11 @@ fn a_task_for_an_offline_device() -> Result<()> {
     let (mut agent, device) = Agent::online(&bridge, "web-01")?;
     agent.terminate()?;
     bridge.wait_device(&device, "offline")?;
-    ensure_refused(bridge.dispatch("web-01", "true")?, 75, &["web-01", "offline"])?;
+    ensure_refused(
+        bridge.dispatch("web-01", "true")?,
+        75,
+        &["'web-01' is not connected", "askalf-agent daemon"],
+    )?;
     ensure!(bridge.executions()?.is_empty(), "and no row");
     Ok(())
 }
@@ -338,13 +342,13 @@ fn an_unknown_execution() -> Result<()> {
     ensure_refused(
         bridge.run(&["executions", "show", "exec_nothing"])?,
         1,
-        &["exec_nothing"],
+        &["no such execution"],
     )?;
     ensure_refused(bridge.run(&["executions", "cancel", "../keys"])?, 1, &[])?;
     ensure_refused(
         bridge.run(&["keys", "revoke", "key_nothing"])?,
         1,
-        &["key_nothing"],
+        &["no such key"],
     )
 }
 

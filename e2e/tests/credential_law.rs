@@ -16,7 +16,10 @@ fn a_bad_key_does_not_replace_a_good_one() -> Result<()> {
         let output = agent
             .run_with_input(&[command, "-", "--url", &bridge.url()], KEY.as_bytes())?
             .expect_code(78)?;
-        ensure!(output.stderr.contains("AUTH_FAILED (unknown)"), "{output:?}");
+        ensure!(
+            output.stderr.contains("the bridge does not know this key"),
+            "{output:?}"
+        );
         ensure!(!output.stderr.contains(KEY), "{output:?}");
         ensure!(agent.on_disk()? == credential, "{command} wrote");
     }

