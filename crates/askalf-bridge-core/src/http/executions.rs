@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use futures_util::StreamExt;
@@ -12,7 +12,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 
 use super::HttpError;
-use super::input::{JsonBody, UrlQuery, bounded};
+use super::input::{JsonBody, PathId, UrlQuery, bounded};
 use crate::Bridge;
 use crate::api::{Dispatch, DispatchEvent, ExecutionView};
 use crate::dispatch;
@@ -46,7 +46,7 @@ pub(super) async fn list(
 pub(super) async fn show(
     State(bridge): State<Bridge>,
     Extension(who): Extension<Principal>,
-    Path(id): Path<String>,
+    PathId(id): PathId,
 ) -> Result<Json<ExecutionView>, HttpError> {
     Ok(Json(bridge.core.store.execution(&who, &id).await?.into()))
 }
@@ -54,7 +54,7 @@ pub(super) async fn show(
 pub(super) async fn cancel(
     State(bridge): State<Bridge>,
     Extension(who): Extension<Principal>,
-    Path(id): Path<String>,
+    PathId(id): PathId,
 ) -> Result<(StatusCode, Json<ExecutionView>), HttpError> {
     let execution = dispatch::cancel(&bridge.core, &who, &id).await?;
     Ok((StatusCode::ACCEPTED, Json(execution.into())))

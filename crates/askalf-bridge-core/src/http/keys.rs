@@ -1,13 +1,13 @@
 //! `/api/v1/keys`.
 
 use askalf_bridge_auth::{MintError, Scope, Scopes, mint_key};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use http::{HeaderValue, StatusCode, header};
 
 use super::HttpError;
-use super::input::{JsonBody, Limit, UrlQuery};
+use super::input::{JsonBody, Limit, PathId, UrlQuery};
 use crate::Bridge;
 use crate::api::{KeyView, MintKey, MintedKeyView};
 use crate::ids::new_id;
@@ -88,7 +88,7 @@ pub(super) async fn mint(
 pub(super) async fn revoke(
     State(bridge): State<Bridge>,
     Extension(who): Extension<Principal>,
-    Path(id): Path<String>,
+    PathId(id): PathId,
 ) -> Result<Json<KeyView>, HttpError> {
     let key = bridge.core.store.revoke_key(&who, &id, bridge.core.now()).await?;
     tracing::info!(key = id, by = %who, "a key was revoked");

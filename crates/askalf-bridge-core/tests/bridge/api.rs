@@ -3,6 +3,7 @@
 use askalf_bridge_core::{BridgeOptions, Transport, router};
 use serde_json::{Value, json};
 
+use crate::faulty_store::FaultyStore;
 use crate::harness::{TestBridge, call, memory_store, unopened};
 
 #[tokio::test]
@@ -40,6 +41,35 @@ async fn only_an_operators_key_gets_in_over_tcp() {
     assert_eq!(got, 200);
     let (_, keys) = bridge.call("GET", "/api/v1/keys", Value::Null).await;
     assert_eq!(keys.as_array().unwrap().len(), 3, "none was minted");
+}
+
+#[tokio::test]
+async fn a_store_that_fails_refuses_nobody_for_good() {
+    let store = FaultyStore::over(memory_store());
+    let bridge = TestBridge::with(store.clone(), BridgeOptions::default()).await;
+    let admin = bridge.mint("ann", &["admin"]).await;
+    store.fail(true);
+    let ask = async |token| {
+        bridge
+            .call_over_tcp(token, "GET", "/api/v1/devices", Value::Null)
+            .await
+    };
+    let (status, error) = ask(Some(admin.token.as_str())).await;
+    assert_eq!(
+        (status.as_u16(), error["id"].as_str()),
+        (503, Some("key-check-unavailable"))
+    );
+    let (status, error) = bridge.call("GET", "/api/v1/devices", Value::Null).await;
+    assert_eq!(
+        (status.as_u16(), error["id"].as_str()),
+        (503, Some("store-unavailable"))
+    );
+    assert_eq!(
+        error["message"],
+        "the database is not available: the disk is full"
+    );
+    store.fail(false);
+    assert_eq!(ask(Some(admin.token.as_str())).await.0, 200);
 }
 
 #[tokio::test]
@@ -153,6 +183,13 @@ async fn requests_without_sense_are_refused_in_json() {
             Value::Null,
             404,
             "not-found",
+        ),
+        (
+            "GET",
+            "/api/v1/executions/%ff",
+            Value::Null,
+            400,
+            "invalid-request",
         ),
         (
             "GET",

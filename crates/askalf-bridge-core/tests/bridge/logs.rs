@@ -38,7 +38,8 @@ async fn the_log_names_keys_and_devices_and_holds_no_token() {
         .with_ansi(false)
         .with_writer(log.clone())
         .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    // For the whole process: a subscriber of one thread misses events whose place another thread came by first.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
 
     let bridge = TestBridge::start().await;
     let key = bridge.mint("ann", &["device"]).await;
