@@ -1,9 +1,14 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(test)]
+#[cfg(unix)]
+mod act_faults;
 mod aside;
+mod bundle;
 mod config;
 mod disk;
 mod document;
+mod harden;
 mod home;
 mod io_fault;
 mod kdf;
@@ -32,7 +37,9 @@ mod staging;
 mod stamp;
 mod unreadable;
 
+pub use bundle::{BUNDLE_VERSION, Bundle, BundleError, MAX_BUNDLE_BYTES, export, import};
 pub use config::AgentConfig;
+pub use harden::{HardenError, harden_process};
 pub use home::{Home, HomeError};
 pub use io_fault::IoFault;
 pub use kdf::{Kdf, KdfFault};

@@ -153,6 +153,11 @@ impl SealKey {
     /// base64 of nonce, tag and ciphertext, AES-256-GCM without associated data, as agent 3.3 writes it. `None` if the
     /// system has no random numbers for the nonce.
     pub(crate) fn seal(&self, plain: &[u8]) -> Option<String> {
+        self.seal_with(plain, b"")
+    }
+
+    /// [`SealKey::seal`] with associated data.
+    pub(crate) fn seal_with(&self, plain: &[u8], associated: &[u8]) -> Option<String> {
         let mut blob = Zeroizing::new(vec![0; HEAD_BYTES + plain.len()]);
         getrandom::fill(&mut blob[..NONCE_BYTES]).ok()?;
         blob[HEAD_BYTES..].copy_from_slice(plain);
@@ -162,7 +167,7 @@ impl SealKey {
         tag.copy_from_slice(
             &self
                 .cipher()
-                .encrypt_inout_detached(&nonce, b"", text.into())
+                .encrypt_inout_detached(&nonce, associated, text.into())
                 .ok()?,
         );
         Some(STANDARD.encode(blob.as_slice()))
@@ -170,13 +175,18 @@ impl SealKey {
 
     /// What was sealed; `None` if the tag does not verify.
     pub(crate) fn unseal(&self, blob: &Blob) -> Option<Zeroizing<Vec<u8>>> {
+        self.unseal_with(blob, b"")
+    }
+
+    /// [`SealKey::unseal`] with associated data.
+    pub(crate) fn unseal_with(&self, blob: &Blob, associated: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (head, text) = blob.0.split_at(HEAD_BYTES);
         let (nonce, tag) = head.split_at(NONCE_BYTES);
         let nonce = Nonce::try_from(nonce).ok()?;
         let tag = Tag::try_from(tag).ok()?;
         let mut plain = Zeroizing::new(text.to_vec());
         self.cipher()
-            .decrypt_inout_detached(&nonce, b"", plain.as_mut_slice().into(), &tag)
+            .decrypt_inout_detached(&nonce, associated, plain.as_mut_slice().into(), &tag)
             .ok()?;
         Some(plain)
     }

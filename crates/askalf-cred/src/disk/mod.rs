@@ -16,6 +16,9 @@ compile_error!("askalf-cred needs a disk module for this platform, beside disk/u
 
 #[cfg(test)]
 pub(crate) mod faulty;
+#[cfg(test)]
+#[cfg(unix)]
+pub(crate) mod volatile;
 
 /// What stands at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,81 @@
+use thiserror::Error;
+
+/// Keeps the memory of this process from others: no core dump of it is written, and no other process of the same user may trace
+/// it or read its memory. For a daemon, once, at its start, before it reads a credential.
+///
+/// Sets the limit `RLIMIT_CORE` to 0, which children inherit, and on Linux the attribute `PR_SET_DUMPABLE` to 0, which a program
+/// that is executed gets back: tasks can be traced as ever. From then on most of `/proc/PID` of this process belongs to root,
+/// which is what keeps `/proc/PID/mem` from a task of the same user. Root may still do all of it.
+///
+/// Both parts are tried even if one fails.
+///
+/// # Errors
+/// [`HardenError`] names what this process does not keep to itself.
+pub fn harden_process() -> Result<(), HardenError> {
+    let no_core = no_core_dumps();
+    let no_trace = no_tracing();
+    match (no_core, no_trace) {
+        (true, true) => Ok(()),
+        (false, true) => Err(HardenError::CoreDumps),
+        (true, false) => Err(HardenError::Tracing),
+        (false, false) => Err(HardenError::Both),
+    }
+}
+
+#[cfg(unix)]
+fn no_core_dumps() -> bool {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    setrlimit(Resource::Core, none).is_ok()
+}
+
+#[cfg(not(unix))]
+fn no_core_dumps() -> bool {
+    true
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn no_tracing() -> bool {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).is_ok()
+}
+
+/// Elsewhere a process cannot be closed to its own user without `unsafe` calls.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn no_tracing() -> bool {
+    false
+}
+
+/// What a process could not close to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum HardenError {
+    /// A crash may write the memory to a file.
+    #[error("a core dump of this process could show the key")]
+    CoreDumps,
+    /// Another process of the same user may read the memory.
+    #[error("another process of this user could read the key from the memory of this one")]
+    Tracing,
+    /// Both.
+    #[error("a core dump of this process, or another process of this user, could show the key")]
+    Both,
+}
+
+impl HardenError {
+    /// The stable name of this error.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::CoreDumps => "harden-core-dumps",
+            Self::Tracing => "harden-tracing",
+            Self::Both => "harden-both",
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(self) -> &'static str {
+        "run tasks as another user than the agent (`askalf-agent install-service --system`)"
+    }
+}
