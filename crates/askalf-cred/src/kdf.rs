@@ -185,8 +185,25 @@ impl KdfFault {
 mod tests {
     use super::*;
 
-    /// Python: argon2.low_level.hash_secret_raw(b"correct horse", bytes(range(16)), 2, 64, 1, 32, Type.ID), and the same of
-    /// `argon2 -id` (the reference implementation).
+    /// argon2-cffi, which binds the reference implementation:
+    /// `hash_secret_raw(b"correct horse", bytes(range(16)), t, m, p, 32, Type.ID)`, and the key id of that by Python's hmac.
+    #[test]
+    fn the_key_is_that_of_the_reference_implementation() {
+        for (memory_kib, passes, lanes, id) in [
+            (64, 2, 1, "904718eb931a4823"),
+            (64 * 1024, 3, 1, "66d52efbbe3f2df0"),
+            (256, 1, 4, "2fc2abd1412ac63b"),
+        ] {
+            let kdf = Kdf {
+                memory_kib,
+                passes,
+                lanes,
+                salt: std::array::from_fn(|at| at.try_into().unwrap()),
+            };
+            assert_eq!(kdf.derive(b"correct horse").unwrap().id().to_string(), id);
+        }
+    }
+
     #[test]
     fn fields_are_read_as_written_and_bounded() {
         let kdf = Kdf::generate().unwrap();
