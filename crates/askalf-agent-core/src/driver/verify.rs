@@ -1,6 +1,7 @@
 //! The proof that a bridge takes a key, before the key replaces another.
 
 use std::fmt;
+use std::time::Duration;
 
 use askalf_bridge_auth::{Token, TokenError};
 use askalf_proto::{AgentMessage, BridgeMessage, CloseCode, Registered, decode_bridge};
@@ -12,6 +13,9 @@ use super::connection::{close_message, closed, socket_fault};
 use super::dial::{Dial, Socket, Target, TcpDial};
 use crate::machine::{Disposition, Fault, Verdict};
 use crate::{DeviceFacts, Endpoint, EndpointError, Timings};
+
+/// How long a bridge may take to say goodbye; the proof stands without.
+const LEAVE_LIMIT: Duration = Duration::from_secs(1);
 
 /// What to prove.
 #[derive(Debug, Clone)]
@@ -154,7 +158,7 @@ pub(crate) async fn verify_on(
     let mut socket = target.open(dialer, &timings).await?;
     let registration = AgentMessage::Register(facts.registration(max_concurrent));
     let outcome = register(&mut socket, &registration, &target, &timings).await;
-    let _given_up = timeout(timings.registration, leave(&mut socket)).await;
+    let _given_up = timeout(LEAVE_LIMIT, leave(&mut socket)).await;
     let registered = outcome?;
     Ok(Verified {
         device_id: registered.device_id,
@@ -222,6 +226,10 @@ async fn leave(socket: &mut Socket) {
         .await
         .is_ok()
     {
-        while let Some(Ok(_)) = socket.next().await {}
+        while let Some(Ok(message)) = socket.next().await {
+            if message.is_close() {
+                return;
+            }
+        }
     }
 }

@@ -1,1 +1,0 @@
-//! The driver against a small bridge in the same process.
