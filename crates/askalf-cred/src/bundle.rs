@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::EXIT_CONFIG;
 use crate::config::AgentConfig;
+use crate::document::is_too_complex;
 use crate::kdf::{Kdf, KdfFault};
 use crate::passphrase::Passphrase;
 use crate::seal::Blob;
@@ -97,6 +98,9 @@ pub fn import(file: &[u8], passphrase: &Passphrase) -> Result<Bundle, BundleErro
     if file.len() > MAX_BUNDLE_BYTES {
         return Err(BundleError::TooLarge);
     }
+    if is_too_complex(file) {
+        return Err(BundleError::NotABundle);
+    }
     let value: Value = serde_json::from_slice(file).map_err(|_| BundleError::NotABundle)?;
     if value.get("format").and_then(Value::as_str) != Some(FORMAT) {
         return Err(BundleError::NotABundle);
@@ -121,6 +125,9 @@ pub fn import(file: &[u8], passphrase: &Passphrase) -> Result<Bundle, BundleErro
 }
 
 fn content(plain: &[u8]) -> Option<Bundle> {
+    if is_too_complex(plain) {
+        return None;
+    }
     let Value::Object(mut fields) = serde_json::from_slice(plain).ok()? else {
         return None;
     };

@@ -3,6 +3,7 @@ use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
+use crate::MAX_CONFIG_VALUES;
 use crate::config::AgentConfig;
 use crate::kdf::{Kdf, KdfFault};
 use crate::seal::{KeyId, SEAL_VERSION, SealMode};
@@ -48,6 +49,9 @@ impl Document {
         if bytes.iter().all(|byte| *byte == 0 || byte.is_ascii_whitespace()) {
             return Err(Unreadable::ConfigEmpty);
         }
+        if is_too_complex(bytes) {
+            return Err(Unreadable::ConfigTooComplex);
+        }
         let value: Value = serde_json::from_slice(bytes).map_err(|error| syntax(&error))?;
         let Value::Object(mut fields) = value else {
             return Err(Unreadable::ConfigNotObject);
@@ -73,6 +77,12 @@ impl Document {
             config: AgentConfig::from_fields(fields),
         })
     }
+}
+
+/// Whether JSON holds more values than are ever read. A value of a few bytes can take hundreds in memory: with this bound no file
+/// makes a reader allocate 1 MiB.
+pub(crate) fn is_too_complex(json: &[u8]) -> bool {
+    json.iter().filter(|byte| b"{[,".contains(byte)).count() > MAX_CONFIG_VALUES
 }
 
 /// Takes the key's text whatever the outcome, so that it is wiped.

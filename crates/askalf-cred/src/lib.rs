@@ -66,3 +66,6 @@ pub const EXIT_CONFIG: u8 = 78;
 
 /// Largest agent.json that is read or written, in bytes. A real one is under 1 KiB.
 pub const MAX_CONFIG_BYTES: usize = 64 * 1024;
+
+/// Most values in an agent.json that is read or written, counted as its `{`, `[` and `,`. A real one has under 20.
+pub const MAX_CONFIG_VALUES: usize = 2048;

@@ -217,16 +217,20 @@ pub(crate) fn read_config(disk: &Steady<'_>, path: &Path) -> Result<Option<Zeroi
     if facts.len > MAX_CONFIG_BYTES as u64 {
         return Err(Unreadable::ConfigTooLarge);
     }
-    // The length may have been outgrown since; the buffer's own bound decides.
-    let mut bytes = Zeroizing::new(vec![0; MAX_CONFIG_BYTES + 1]);
-    let len = disk
-        .read_full(&file, &mut bytes)
-        .map_err(|error| io("read", error))?;
-    if len > MAX_CONFIG_BYTES {
-        return Err(Unreadable::ConfigTooLarge);
+    // One byte more than it has: a file that fills that has grown since, and is read again with all the room there may be.
+    let expected = usize::try_from(facts.len).unwrap_or(MAX_CONFIG_BYTES);
+    for room in [expected + 1, MAX_CONFIG_BYTES + 1] {
+        let mut bytes = Zeroizing::new(vec![0; room]);
+        let len = disk
+            .read_full(&file, &mut bytes)
+            .map_err(|error| io("read", error))?;
+        if len < room {
+            bytes.truncate(len);
+            return Ok(Some(bytes));
+        }
+        disk.rewind(&file).map_err(|error| io("read", error))?;
     }
-    bytes.truncate(len);
-    Ok(Some(bytes))
+    Err(Unreadable::ConfigTooLarge)
 }
 
 /// Unseals the bytes of an agent.json.

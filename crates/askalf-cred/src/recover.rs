@@ -99,6 +99,10 @@ fn recover_locked(
                 recovery.moved_aside = put_in_place(disk, home, now, &whole)?;
                 recovery.completed = Some(whole.path);
                 recovery.cleared = sweep(disk, home);
+                // Now that there is a credential, it is plain which keyfile it needs.
+                if recovery.keyfile.is_none() {
+                    recovery.keyfile = settle(disk, home)?;
+                }
             }
         }
         // What a leftover of it may be worth, only an act decides.

@@ -6,7 +6,7 @@ use crate::home::HomeError;
 use crate::io_fault::IoFault;
 use crate::key_fault::KeyFault;
 use crate::unreadable::{NewerFormat, Unreadable};
-use crate::{EXIT_CONFIG, MAX_CONFIG_BYTES};
+use crate::{EXIT_CONFIG, MAX_CONFIG_BYTES, MAX_CONFIG_VALUES};
 
 /// Why a credential was not saved. The file that was there before is whole, and in place but for
 /// [`SaveError::Stranded`].
@@ -52,6 +52,9 @@ pub enum SaveError {
     /// The config would be larger than what is ever read.
     #[error("agent.json would be larger than {MAX_CONFIG_BYTES} bytes: it is not saved")]
     TooLarge,
+    /// The config would hold more values than are ever read.
+    #[error("agent.json would hold more than {MAX_CONFIG_VALUES} values: it is not saved")]
+    TooComplex,
     /// The written file did not read back as what was to be saved.
     #[error("what was written to {} does not read back as the same credential: it is not used", path.display())]
     ReadBack {
@@ -112,6 +115,7 @@ impl SaveError {
             Self::Key(fault) => fault.id(),
             Self::CiphertextAsToken => "ciphertext-as-token",
             Self::TooLarge => "save-too-large",
+            Self::TooComplex => "save-too-complex",
             Self::ReadBack { .. } => "save-read-back",
             Self::Random => "save-no-random",
             Self::Stranded { .. } => "save-stranded",
@@ -147,7 +151,7 @@ impl SaveError {
                 "copy the key again from where it was made; if it really has this form, add `--opaque-key`"
                     .into()
             }
-            Self::TooLarge => {
+            Self::TooLarge | Self::TooComplex => {
                 "remove what does not belong into agent.json, then run the command again".into()
             }
             Self::ReadBack { .. } => {
@@ -186,6 +190,7 @@ impl SaveError {
             | Self::NotUnderKeyfile { .. } => EXIT_CONFIG,
             Self::CiphertextAsToken
             | Self::TooLarge
+            | Self::TooComplex
             | Self::ReadBack { .. }
             | Self::Random
             | Self::MachineKey

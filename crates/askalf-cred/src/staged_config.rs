@@ -47,6 +47,9 @@ impl NewConfig<'_> {
         let api_key = sealed.as_deref().unwrap_or(self.token.expose_secret());
         let bytes =
             document::encode(api_key, &record, self.config, MAX_CONFIG_BYTES).ok_or(SaveError::TooLarge)?;
+        if document::is_too_complex(&bytes) {
+            return Err(SaveError::TooComplex);
+        }
         let staged = Staged::write(disk, target, &bytes)?;
         let written = staged.read_back(MAX_CONFIG_BYTES + 1)?;
         if written == bytes && self.is_in(&written, home) {

@@ -3,10 +3,10 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::EXIT_CONFIG;
-use crate::MAX_CONFIG_BYTES;
 use crate::io_fault::IoFault;
 use crate::key_fault::KeyFault;
 use crate::seal::{KeyId, SEAL_VERSION};
+use crate::{MAX_CONFIG_BYTES, MAX_CONFIG_VALUES};
 
 /// Why there is an agent.json and yet no credential. Unreadable is not absent: nothing of such a file may be sent, and
 /// it is never overwritten in place.
@@ -75,6 +75,9 @@ pub enum Unreadable {
     /// The file is larger than any agent.json.
     #[error("agent.json is larger than {MAX_CONFIG_BYTES} bytes")]
     ConfigTooLarge,
+    /// The file holds more values than any agent.json.
+    #[error("agent.json holds more than {MAX_CONFIG_VALUES} values")]
+    ConfigTooComplex,
     /// A symlink, a folder or something else stands where agent.json should be.
     #[error("{} is {kind}, not a regular file", path.display())]
     ConfigNotAFile {
@@ -152,6 +155,7 @@ impl Unreadable {
             Self::ConfigNotObject => "config-not-object",
             Self::ConfigWrongType { .. } => "config-wrong-type",
             Self::ConfigTooLarge => "config-too-large",
+            Self::ConfigTooComplex => "config-too-complex",
             Self::ConfigNotAFile { .. } => "config-not-a-file",
             Self::ConfigIo(_) => "config-unreadable",
             Self::Key(fault) => fault.id(),
@@ -187,7 +191,8 @@ impl Unreadable {
             | Self::ConfigEmpty
             | Self::ConfigTorn { .. }
             | Self::ConfigNotObject
-            | Self::ConfigTooLarge => {
+            | Self::ConfigTooLarge
+            | Self::ConfigTooComplex => {
                 "run `askalf-agent pair`: the old file is kept beside the new one".into()
             }
             Self::ConfigNotAFile { path, .. } => format!(
@@ -243,6 +248,7 @@ impl Unreadable {
             | Self::ConfigNotObject
             | Self::ConfigWrongType { .. }
             | Self::ConfigTooLarge
+            | Self::ConfigTooComplex
             | Self::NewerVersion(_)
             | Self::MachineKey { .. } => false,
         }

@@ -288,3 +288,40 @@ fn a_load_without_the_facts_leaves_a_machine_key_alone_and_with_them_reads_it() 
     fs::remove_file(home.keyfile_path()).unwrap();
     assert_eq!(scratch.snapshot(), before);
 }
+
+/// Nothing that changes about a machine, a user's shell or the way its home is spelled may cost a credential.
+#[test]
+fn a_thousand_starts_under_changing_facts_find_the_key_and_write_nothing() {
+    let scratch = Scratch::new();
+    common::save(&scratch.home(), TOKEN, SealMode::Keyfile);
+    let before = scratch.snapshot();
+    let path = scratch.home().path().to_owned();
+    let (parent, name) = (path.parent().unwrap(), path.file_name().unwrap());
+    for n in 0..1000_u64 {
+        let home = match n % 4 {
+            0 => Home::new(&path),
+            1 => Home::new(path.join("")),
+            2 => Home::new(parent.join(".").join(name)),
+            _ => Home::new(parent.join(name).join("..").join(name)),
+        };
+        let machine = MachineFacts {
+            hostname: format!("host-{n}"),
+            username: format!("user-{}", n % 7),
+            interfaces: (0..n % 5)
+                .map(|card| Interface {
+                    mac: format!("02:42:ac:11:{:02x}:{:02x}", n % 256, card),
+                    up: n % 2 == 0,
+                    ..Interface::default()
+                })
+                .collect(),
+            ..MachineFacts::default()
+        };
+        let clock = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(n * n * 5_000);
+        let migration = migrate(&home, &machine, clock);
+        let LoadOutcome::Ready(credential) = migration.outcome else {
+            panic!("start {n}: {}", migration.outcome)
+        };
+        assert_eq!(credential.token.expose_secret(), TOKEN);
+    }
+    assert_eq!(scratch.snapshot(), before);
+}

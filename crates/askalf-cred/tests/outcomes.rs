@@ -220,6 +220,31 @@ fn files_that_are_no_agent_json() {
     );
 }
 
+/// A few bytes of JSON can take a thousand times as many in memory.
+#[test]
+fn a_file_of_very_many_values_is_refused_before_it_is_parsed() {
+    let scratch = Scratch::new();
+    let with = |extra: usize| {
+        let bombs = vec!["{\"\":0}"; extra].join(",");
+        format!("{{\"apiKey\": \"{TOKEN}\", \"x\": [{bombs}]}}")
+    };
+    // Of `{`, `[` and `,` there are 3 around, and 2 for each but 1 for the last.
+    let most = (askalf_cred::MAX_CONFIG_VALUES - 2) / 2;
+    scratch.write_config(with(most));
+    assert_eq!(load(&scratch.home()).id(), "plaintext");
+    scratch.write_config(with(most + 1));
+    check(
+        &scratch,
+        &Seen {
+            id: "config-too-complex",
+            text: "agent.json holds more than 2048 values",
+            hint: PAIR,
+            exit_code: 78,
+            local: false,
+        },
+    );
+}
+
 #[test]
 fn a_file_of_exactly_the_largest_size_is_read() {
     let scratch = Scratch::new();

@@ -390,6 +390,20 @@ fn a_config_that_could_not_be_read_again_is_not_saved() {
         error.to_string(),
         "agent.json would be larger than 65536 bytes: it is not saved"
     );
+    config.extra.insert("big".into(), json!(vec![0; 2048]));
+    let error = save(
+        &scratch.home(),
+        &token(OTHER_TOKEN),
+        &config,
+        SealMode::Keyfile,
+        now(),
+    )
+    .unwrap_err();
+    assert_eq!(error.id(), "save-too-complex");
+    assert_eq!(
+        error.to_string(),
+        "agent.json would hold more than 2048 values: it is not saved"
+    );
     assert_eq!(loaded(&scratch.home()).token.expose_secret(), TOKEN);
     assert_eq!(scratch.names(), ["agent.json", "keyfile"]);
 }
