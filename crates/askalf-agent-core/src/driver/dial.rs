@@ -3,6 +3,10 @@
 use std::io;
 use std::time::Duration;
 
+// The WebSocket library logs whole requests, key included, at trace level, and peers' texts at debug level. The
+// `max_level_info` feature of this crate compiles both away, whatever logger a program installs.
+use log as _;
+
 use askalf_bridge_auth::{Token, TokenError};
 use askalf_proto::MAX_FRAME_IN;
 use async_trait::async_trait;

@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::connection::{close_message, closed, socket_fault};
 use super::dial::{Dial, Socket, Target, TcpDial};
-use crate::machine::{Disposition, Fault, Verdict};
+use crate::machine::{COMES_BACK, Disposition, Fault, PAIR, Verdict};
 use crate::{DeviceFacts, Endpoint, EndpointError, Timings};
 
 /// How long a bridge may take to say goodbye; the proof stands without.
@@ -77,23 +77,17 @@ impl VerifyError {
         }
     }
 
-    /// What to do next.
+    /// What to do next. The agent would try again by itself; a person has to do so.
     pub fn hint(&self) -> &str {
         match self {
             Self::Endpoint(error) => error.hint(),
             Self::Token(error) => error.hint(),
-            Self::Bridge(verdict) => match verdict.disposition {
-                Disposition::Backoff { .. } if verdict.reason.hint.starts_with("nothing to do") => {
-                    "try again in a moment"
-                }
-                Disposition::RepairRequired { .. } | Disposition::SecondTry
-                    if verdict.reason.id != "user_inactive" =>
-                {
-                    "check that the whole key was copied and that it is a key of this bridge, or ask the operator \
-                     for a new one"
-                }
-                _ => &verdict.reason.hint,
-            },
+            Self::Bridge(verdict) if verdict.reason.hint == COMES_BACK => "try again in a moment",
+            Self::Bridge(verdict) if verdict.reason.hint == PAIR => {
+                "check that the whole key was copied and that it is a key of this bridge, or ask the operator for a \
+                 new one"
+            }
+            Self::Bridge(verdict) => &verdict.reason.hint,
         }
     }
 

@@ -25,6 +25,7 @@ mod timers;
 
 pub use action::{Action, Timer, TimerReason};
 pub use backoff::Jitter;
+pub(crate) use disposition::{COMES_BACK, PAIR};
 pub use disposition::{Disposition, Recheck, Verdict};
 pub use event::{Command, Event, SocketId};
 pub use fault::{BadFrame, Fault, Oddity, Wait};

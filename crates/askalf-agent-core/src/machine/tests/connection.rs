@@ -484,6 +484,14 @@ fn news_of_a_connection_that_was_given_up_are_void() {
     rig.open(old);
     rig.close(old, 1001);
     assert_eq!(rig.state().0, State::Authenticating);
+    rig.registered(new, Features::none());
+    rig.sent();
+    rig.error(old, ErrorCode::AuthFailed, Some(Reason::Revoked));
+    rig.error(old, ErrorCode::DeviceNotFound, None);
+    rig.dispatch(old, "a");
+    rig.close(old, 4003);
+    assert_eq!(rig.state().0, State::Online);
+    assert_eq!(rig.sent(), Vec::<String>::new());
 }
 
 #[test]

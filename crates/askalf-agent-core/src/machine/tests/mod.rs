@@ -1,6 +1,7 @@
 //! Tests of the machine as a whole.
 
 mod connection;
+mod disposition;
 mod ending;
 mod executions;
 mod walk;

@@ -1,0 +1,470 @@
+//! The loop that waits for everything at once, tells the machine, and does what it wants done.
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use askalf_proto::{AgentMessage, Pong, decode_bridge};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{sleep_until, timeout};
+use tracing::warn;
+
+use super::clock::{Clock, SystemJitter, millis, unix_ms};
+use super::connection::{Connection, News, Outgoing};
+use super::dial::{Dial, Target};
+use super::tasks::{TaskNews, Tasks};
+use super::{AgentOptions, DeviceIdStore};
+use crate::machine::{Action, Command, Event, Fault, Machine, MachineConfig, Moment, Oddity, SocketId};
+use crate::{
+    AgentStatus, CredentialSource, Endpoint, Executor, LoadedCredential, NoCredential, NoCredentialKind,
+};
+
+/// Messages that wait for the connection beyond which the bridge is not listened to: what it says mostly wants an
+/// answer.
+const ANSWERS_WAITING: usize = 64;
+
+/// Messages that wait for the connection beyond which tasks are not listened to: their pipes fill instead.
+const OUTPUT_WAITING: usize = 8;
+
+/// How long the end of the agent may take once everything is decided: goodbyes, and a device id being saved.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+pub(super) struct EventLoop {
+    machine: Machine<SystemJitter>,
+    clock: Clock,
+    dialer: Arc<dyn Dial>,
+    options: AgentOptions,
+    credentials: Arc<dyn CredentialSource>,
+    device_ids: Arc<dyn DeviceIdStore>,
+    commands: Option<mpsc::Receiver<Command>>,
+    status: watch::Sender<AgentStatus>,
+    /// When the state was entered, on both clocks, so that a corrected wall clock does not move it.
+    since: (Moment, u64),
+    target: Option<Target>,
+    bridge: Option<String>,
+    connection: Option<(SocketId, Connection)>,
+    outgoing: VecDeque<Outgoing>,
+    tasks: Tasks,
+    /// Blocking calls under way.
+    answers: JoinSet<Answer>,
+    /// Writes of the device's id that wait for the one before; the first is under way.
+    device_id_writes: VecDeque<Option<String>>,
+    /// Connections that are being closed.
+    farewells: JoinSet<()>,
+    finished: bool,
+}
+
+/// What a blocking call came to.
+enum Answer {
+    Credential(Result<LoadedCredential, NoCredential>),
+    Generation(u64),
+    DeviceId(Option<String>),
+    DeviceIdWritten,
+}
+
+enum Wake {
+    Command(Option<Command>),
+    Answer(Answer),
+    Timeout,
+    Written(String),
+    Sent,
+    News(Option<News>),
+    Task(TaskNews),
+}
+
+impl EventLoop {
+    pub(super) fn new(
+        dialer: Arc<dyn Dial>,
+        options: AgentOptions,
+        credentials: Arc<dyn CredentialSource>,
+        executors: Vec<Arc<dyn Executor>>,
+        device_ids: Arc<dyn DeviceIdStore>,
+        commands: mpsc::Receiver<Command>,
+        status: watch::Sender<AgentStatus>,
+    ) -> Self {
+        let clock = Clock::start();
+        let tasks = Tasks::new(executors);
+        let mut config = MachineConfig::new(options.facts.clone(), tasks.kinds());
+        config.max_concurrent = options.max_concurrent;
+        config.default_timeout = options.default_timeout;
+        config.timings = options.timings.clone();
+        Self {
+            machine: Machine::new(config, SystemJitter, clock.now()),
+            clock,
+            dialer,
+            options,
+            credentials,
+            device_ids,
+            commands: Some(commands),
+            status,
+            since: (clock.now(), unix_ms()),
+            target: None,
+            bridge: None,
+            connection: None,
+            outgoing: VecDeque::new(),
+            tasks,
+            answers: JoinSet::new(),
+            device_id_writes: VecDeque::new(),
+            farewells: JoinSet::new(),
+            finished: false,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let device_ids = Arc::clone(&self.device_ids);
+        self.ask(Answer::DeviceId(None), move || {
+            Answer::DeviceId(device_ids.load().unwrap_or_else(|error| {
+                warn!("{error}. {}", error.hint());
+                None
+            }))
+        });
+        while !self.finished {
+            let wake = self.wait().await;
+            self.take(wake);
+            self.perform();
+            self.publish();
+        }
+        let _given_up = timeout(FAREWELL, async {
+            while self.farewells.join_next().await.is_some() {}
+            while let Some(answer) = self.answers.join_next().await {
+                if matches!(answer, Ok(Answer::DeviceIdWritten)) {
+                    self.device_id_written();
+                }
+            }
+        })
+        .await;
+    }
+
+    async fn wait(&mut self) -> Wake {
+        let timer = self
+            .machine
+            .next_timer()
+            .map(|timer| self.clock.instant(timer.at));
+        let (news, written, outgoing) = match &mut self.connection {
+            Some((_, it)) => (Some(&mut it.news), Some(&mut it.written), Some(&it.outgoing)),
+            None => (None, None, None),
+        };
+        tokio::select! {
+            biased;
+            command = next(self.commands.as_mut()) => Wake::Command(command),
+            Some(Ok(answer)) = self.answers.join_next() => Wake::Answer(answer),
+            Some(_) = self.farewells.join_next() => Wake::Sent,
+            () = at(timer) => Wake::Timeout,
+            // Closed as soon as the connection's task is over, while its last news may still wait.
+            Some(execution_id) = next(written) => Wake::Written(execution_id),
+            () = send_one(outgoing, &mut self.outgoing), if !self.outgoing.is_empty() => Wake::Sent,
+            news = next(news), if self.outgoing.len() < ANSWERS_WAITING => Wake::News(news),
+            news = self.tasks.next(), if self.outgoing.len() < OUTPUT_WAITING => Wake::Task(news),
+        }
+    }
+
+    fn take(&mut self, wake: Wake) {
+        match wake {
+            Wake::Command(Some(command)) => self.tell(Event::Command(command)),
+            Wake::Command(None) => {
+                self.commands = None;
+                self.tell(Event::Command(Command::Stop));
+            }
+            Wake::Answer(answer) => self.answered(answer),
+            Wake::Timeout => self.machine.handle_timeout(self.clock.now()),
+            Wake::Written(execution_id) => {
+                if let Some(socket) = self.socket() {
+                    self.tell(Event::Written(socket, execution_id));
+                }
+            }
+            Wake::Sent => {}
+            Wake::News(news) => self.heard(news),
+            Wake::Task(TaskNews::Output(chunk)) => self.tell(Event::Output(chunk)),
+            Wake::Task(TaskNews::Ended { execution_id, end }) => {
+                self.tell(Event::TaskEnded { execution_id, end });
+            }
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.machine.handle(event, self.clock.now());
+    }
+
+    fn socket(&self) -> Option<SocketId> {
+        self.connection.as_ref().map(|(socket, _)| *socket)
+    }
+
+    fn heard(&mut self, news: Option<News>) {
+        let Some((socket, connection)) = &mut self.connection else {
+            return;
+        };
+        let socket = *socket;
+        let event = match news {
+            Some(News::Opened) => {
+                connection.opened = true;
+                Event::Opened(socket)
+            }
+            Some(News::Text(text)) => self.decode(socket, &text),
+            Some(News::Binary(bytes)) => Event::Odd(socket, Oddity::Binary { bytes }),
+            Some(News::Ping) => Event::Heard(socket),
+            Some(News::Pong(payload)) => match payload.as_ref().try_into() {
+                Ok(number) => Event::Ponged(socket, u64::from_be_bytes(number)),
+                Err(_) => Event::Heard(socket),
+            },
+            Some(News::Ended(fault)) => self.connection_ended(socket, fault),
+            None => {
+                let detail = "its handling failed".to_owned();
+                self.connection_ended(socket, Fault::Lost { detail })
+            }
+        };
+        self.tell(event);
+    }
+
+    fn connection_ended(&mut self, socket: SocketId, fault: Fault) -> Event {
+        self.outgoing.clear();
+        if let Some((_, connection)) = self.connection.take() {
+            // It still answers the peer's close; that is nobody's concern any more, but bounded.
+            self.farewells.spawn(connection.finish());
+        }
+        Event::Ended(socket, fault)
+    }
+
+    fn decode(&self, socket: SocketId, text: &str) -> Event {
+        let Some(target) = &self.target else {
+            return Event::Heard(socket);
+        };
+        match decode_bridge(text) {
+            Ok(message) => Event::Received(socket, Box::new(target.cleaner.message(message))),
+            Err(error) => Event::Odd(socket, Oddity::Undecodable(target.cleaner.decode_error(error))),
+        }
+    }
+
+    fn perform(&mut self) {
+        while let Some(action) = self.machine.next_action() {
+            match action {
+                Action::LoadCredential => {
+                    let credentials = Arc::clone(&self.credentials);
+                    self.ask(credential_failed(), move || {
+                        Answer::Credential(credentials.load())
+                    });
+                }
+                Action::PollCredential => {
+                    let credentials = Arc::clone(&self.credentials);
+                    self.ask(credential_failed(), move || {
+                        Answer::Generation(credentials.generation())
+                    });
+                }
+                Action::Connect(socket) => self.connect(socket),
+                Action::Send(socket, message) => self.send(socket, &message),
+                Action::SendResult {
+                    socket,
+                    execution_id,
+                    frame,
+                } => self.queue(socket, Outgoing::Result { execution_id, frame }),
+                Action::SendPong(socket) => {
+                    // Exact to the millisecond until the year 287396.
+                    #[allow(clippy::cast_precision_loss)]
+                    let ts = unix_ms() as f64;
+                    self.send(socket, &AgentMessage::Pong(Pong { ts }));
+                }
+                Action::Ping(socket, number) => self.queue(socket, Outgoing::Ping(number)),
+                Action::Close(socket, code) => {
+                    if let Some((_, connection)) = self.connection.take_if(|(it, _)| *it == socket) {
+                        self.outgoing.clear();
+                        self.farewells.spawn(connection.close(code));
+                    }
+                }
+                Action::Abort(socket) => {
+                    if self.connection.take_if(|(it, _)| *it == socket).is_some() {
+                        self.outgoing.clear();
+                    }
+                }
+                // Kept in memory alone for now: on record as soon as asked.
+                Action::Journal(execution_id) => self.tell(Event::Journalled(execution_id)),
+                Action::Persist { execution_id, .. } => self.tell(Event::Persisted(execution_id)),
+                Action::Forget(_) => {}
+                Action::Start(job) => self.tasks.start(*job),
+                Action::Cancel(execution_id) => self.tasks.cancel(&execution_id),
+                Action::SaveDeviceId(device_id) => self.write_device_id(Some(device_id)),
+                Action::ForgetDeviceId => self.write_device_id(None),
+                Action::Finish => self.finished = true,
+            }
+        }
+    }
+
+    fn connect(&mut self, socket: SocketId) {
+        self.outgoing.clear();
+        match self.target.clone() {
+            Some(target) => {
+                let dialer = Arc::clone(&self.dialer);
+                let connection = Connection::start(dialer, target, self.options.timings.clone());
+                self.connection = Some((socket, connection));
+            }
+            None => {
+                let detail = "no credential was read".to_owned();
+                self.tell(Event::Ended(socket, Fault::Unreachable { detail }));
+            }
+        }
+    }
+
+    fn send(&mut self, socket: SocketId, message: &AgentMessage) {
+        match message.encode() {
+            Ok(text) => self.queue(socket, Outgoing::Text(text)),
+            Err(error) => warn!("not sent: {error}"),
+        }
+    }
+
+    fn queue(&mut self, socket: SocketId, outgoing: Outgoing) {
+        if self.socket() == Some(socket) {
+            self.outgoing.push_back(outgoing);
+        }
+    }
+
+    /// Calls something that may block; should it panic, `failed` is its answer.
+    fn ask(&mut self, failed: Answer, call: impl FnOnce() -> Answer + Send + 'static) {
+        self.answers
+            .spawn(async move { spawn_blocking(call).await.unwrap_or(failed) });
+    }
+
+    fn answered(&mut self, answer: Answer) {
+        match answer {
+            Answer::Credential(Ok(credential)) => {
+                let event = self.fit(credential);
+                self.tell(event);
+            }
+            Answer::Credential(Err(missing)) => self.tell(Event::CredentialMissing(missing)),
+            Answer::Generation(generation) => self.tell(Event::CredentialGeneration(generation)),
+            Answer::DeviceId(device_id) => self.tell(Event::Start { device_id }),
+            Answer::DeviceIdWritten => self.device_id_written(),
+        }
+    }
+
+    /// A credential that cannot be presented, or has nowhere to go, is a fault of the device.
+    fn fit(&mut self, credential: LoadedCredential) -> Event {
+        let LoadedCredential {
+            token,
+            url,
+            generation,
+        } = credential;
+        let fault = |id: &'static str, problem: String, hint: &'static str| {
+            Event::CredentialMissing(NoCredential {
+                kind: NoCredentialKind::LocalFault,
+                id: id.to_owned(),
+                problem,
+                hint: hint.to_owned(),
+                generation,
+            })
+        };
+        let endpoint = match Endpoint::parse(&url, self.options.insecure) {
+            Ok(endpoint) => endpoint,
+            Err(error) => return fault(error.id(), error.to_string(), error.hint()),
+        };
+        self.bridge = Some(endpoint.to_string());
+        match Target::new(endpoint, &token, &self.options.facts) {
+            Ok(target) => {
+                self.target = Some(target);
+                Event::CredentialReady { generation }
+            }
+            Err(error) => fault(error.id(), error.to_string(), error.hint()),
+        }
+    }
+
+    fn write_device_id(&mut self, device_id: Option<String>) {
+        self.device_id_writes.push_back(device_id);
+        if self.device_id_writes.len() == 1 {
+            self.start_device_id_write();
+        }
+    }
+
+    fn device_id_written(&mut self) {
+        self.device_id_writes.pop_front();
+        self.start_device_id_write();
+    }
+
+    fn start_device_id_write(&mut self) {
+        let Some(device_id) = self.device_id_writes.front().cloned() else {
+            return;
+        };
+        let device_ids = Arc::clone(&self.device_ids);
+        self.ask(Answer::DeviceIdWritten, move || {
+            let written = match device_id {
+                Some(device_id) => device_ids.save(&device_id),
+                None => device_ids.forget(),
+            };
+            if let Err(error) = written {
+                warn!("{error}. {}", error.hint());
+            }
+            Answer::DeviceIdWritten
+        });
+    }
+
+    fn publish(&mut self) {
+        let condition = self.machine.condition();
+        if condition.since != self.since.0 {
+            self.since = (condition.since, self.clock.unix_ms_at(condition.since));
+        }
+        let status = AgentStatus {
+            state: condition.state,
+            reason: condition.reason.id.to_string(),
+            detail: condition.reason.text.clone(),
+            hint: condition.reason.hint.to_string(),
+            since: self.since.1,
+            device_id: self.machine.device_id().map(str::to_owned),
+            bridge: self.bridge.clone(),
+            running: count(self.machine.running()),
+            queued: count(self.machine.queued()),
+            unacknowledged: count(self.machine.unacknowledged()),
+            version: self.options.facts.version.clone(),
+            last_heartbeat_rtt_ms: self.machine.round_trip().map(millis),
+        };
+        self.status.send_if_modified(|shown| {
+            let changed = *shown != status;
+            if changed {
+                *shown = status;
+            }
+            changed
+        });
+    }
+}
+
+fn credential_failed() -> Answer {
+    Answer::Credential(Err(NoCredential {
+        kind: NoCredentialKind::LocalFault,
+        id: "credential-source-failed".to_owned(),
+        problem: "reading the credential failed within the agent".to_owned(),
+        hint: "see the agent's log; 'askalf-agent recovery' says what can be done".to_owned(),
+        generation: 0,
+    }))
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// The next message, or never where there is nobody to send one. Cancel-safe.
+async fn next<T>(receiver: Option<&mut mpsc::Receiver<T>>) -> Option<T> {
+    match receiver {
+        Some(receiver) => receiver.recv().await,
+        None => pending().await,
+    }
+}
+
+/// Hands one message to the connection once it has room. Cancel-safe.
+async fn send_one(sender: Option<&mpsc::Sender<Outgoing>>, queue: &mut VecDeque<Outgoing>) {
+    let Some(sender) = sender else {
+        return pending().await;
+    };
+    match sender.reserve().await {
+        Ok(permit) => {
+            if let Some(outgoing) = queue.pop_front() {
+                permit.send(outgoing);
+            }
+        }
+        // The connection is about to say that it has ended.
+        Err(_) => queue.clear(),
+    }
+}
+
+async fn at(instant: Option<tokio::time::Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => pending().await,
+    }
+}
