@@ -28,8 +28,9 @@ fn main() {
     };
     save(&home, &token, &config, SealMode::Keyfile, SystemTime::UNIX_EPOCH).unwrap();
 
+    let before = stamp(&home);
     let load_median = median(|| assert!(matches!(load(&home), LoadOutcome::Ready(_))));
-    let stamp_median = median(|| drop(stamp(&home)));
+    let stamp_median = median(|| assert_eq!(stamp(&home), before));
     let verdict = if load_median <= TARGET { "within" } else { "over" };
     println!("load and unseal: median {load_median:?} of {ROUNDS}, {verdict} the target of {TARGET:?}");
     println!("stamp: median {stamp_median:?}");

@@ -161,7 +161,7 @@ fn is_id(id: &str) -> bool {
 
 /// The associated data: what stands unsealed in the file, so that none of it can be changed.
 fn header(version: u64, kdf: &Kdf) -> Vec<u8> {
-    format!("{FORMAT} v{version} {}", kdf.to_value()).into_bytes()
+    format!("{FORMAT} v{version} {}", kdf.line()).into_bytes()
 }
 
 /// Borrows the token, so that no type that owns a secret can be serialised.
@@ -284,6 +284,19 @@ mod tests {
         assert_eq!(back.config, bundle().config);
         assert_eq!(back.device_id, bundle().device_id);
         assert!(!format!("{back:?}").contains(TOKEN));
+    }
+
+    /// Made by argon2-cffi and node:crypto, as docs/formats.md says.
+    #[test]
+    fn a_bundle_of_another_program_is_read() {
+        let file = include_bytes!("../tests/data/bundle-v1.json");
+        let bundle = import(file, &Passphrase::cheap("correct horse")).unwrap();
+        assert_eq!(bundle.token.expose_secret(), TOKEN);
+        assert_eq!(bundle.config.url.as_deref(), Some("wss://bridge.example"));
+        assert_eq!(
+            bundle.device_id.as_deref(),
+            Some("dev_01JC9Z3V5T7W8X9Y0Z1A2B3C4D")
+        );
     }
 
     #[test]

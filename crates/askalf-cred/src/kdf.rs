@@ -105,6 +105,18 @@ impl Kdf {
         Value::Object(fields)
     }
 
+    /// All of it in one line of a fixed form, to be authenticated.
+    pub(crate) fn line(&self) -> String {
+        let Self {
+            memory_kib,
+            passes,
+            lanes,
+            salt,
+        } = self;
+        let salt = STANDARD.encode(salt);
+        format!("{NAME} v={VERSION} m={memory_kib} t={passes} p={lanes} salt={salt}")
+    }
+
     pub(crate) fn derive(&self, passphrase: &[u8]) -> Result<SealKey, KdfFault> {
         let params = self.params()?;
         let mut memory = Memory(Vec::new());

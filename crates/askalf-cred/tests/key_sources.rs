@@ -197,6 +197,22 @@ fn the_service_manager_keeps_the_key_outside_the_home() {
     assert_eq!(load_under(&home, &keys).id(), "keyfile-missing");
 }
 
+#[test]
+fn no_source_shows_what_it_holds() {
+    let machine = askalf_cred::MachineFacts {
+        hostname: "web-01".into(),
+        ..askalf_cred::MachineFacts::default()
+    };
+    let keys = with_passphrase("correct horse").machine(machine);
+    let text = format!(
+        "{:?}{:?}",
+        LoadOptions::default().keys(keys.clone()),
+        SaveOptions::default().keys(keys)
+    );
+    assert!(text.contains("redacted"), "{text}");
+    assert!(!text.contains("horse") && !text.contains("web-01"), "{text}");
+}
+
 /// An agent that knows only keyfiles rewrote the file and left `_seal` as it was.
 #[test]
 fn a_stale_record_leads_nobody_astray() {
