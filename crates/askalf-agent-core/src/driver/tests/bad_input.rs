@@ -104,6 +104,21 @@ async fn a_socket_that_breaks_is_backed_off() {
     agent.stop().await;
 }
 
+/// A connection ends its task and tells its last news at once; neither may hide the other.
+#[tokio::test(start_paused = true)]
+async fn the_last_news_of_a_connection_are_heard_at_once() {
+    let mut agent = Agent::start();
+    let peer = agent.accept_and_register(&[]).await;
+    drop(peer);
+    let mut turns = 0;
+    while agent.status.borrow().state == State::Online {
+        tokio::task::yield_now().await;
+        turns += 1;
+        assert!(turns < 20, "the agent was given {turns} turns");
+    }
+    agent.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn answers_other_than_an_upgrade_are_told_apart() {
     for (answer, reason, part) in [
