@@ -68,7 +68,7 @@ pub fn print(text: &str) -> io::Result<()> {
 /// Prints a JSON document that was rendered already, and the end of its line.
 ///
 /// # Errors
-/// See [`print`].
+/// See [`print()`].
 pub fn print_json(document: &str) -> io::Result<()> {
     print(&format!("{document}\n"))
 }
