@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::config::AgentConfig;
 use crate::disk::faulty::{Fault, FaultyDisk};
+use crate::disk::volatile::VolatileDisk;
 use crate::disk::{Disk, Steady, SystemDisk};
 use crate::home::Home;
 use crate::load::{LoadOptions, LoadOutcome, load, load_on};
@@ -306,6 +307,39 @@ fn the_write_order_survives_a_power_cut() {
             "remove keyfile.tmp",
         ]
     );
+}
+
+#[test]
+fn a_power_cut_at_any_call_loses_nothing() {
+    for before in ALL {
+        let calls = {
+            let scene = Scene::set(before);
+            let disk = VolatileDisk::new(scene.home.path(), usize::MAX);
+            scene.save_new(&disk).unwrap();
+            disk.calls()
+        };
+        for at in 0..=calls {
+            let scene = Scene::set(before);
+            let disk = VolatileDisk::new(scene.home.path(), at);
+            let result = scene.save_new(&disk);
+            disk.each_state_after_the_cut(|folder, kept| {
+                let point = format!("{before:?}, no power from call {at}, {kept} unsynced changes kept");
+                let after = Scene {
+                    _scratch: tempfile::tempdir().unwrap(),
+                    home: Home::new(folder),
+                    old_bytes: scene.old_bytes.clone(),
+                };
+                after.assert_nothing_lost(before, &point);
+                if result.as_ref().is_ok_and(|saved| saved.unsynced.is_none()) {
+                    assert_eq!(
+                        after.token().as_deref(),
+                        Some(NEW),
+                        "{point}: reported as saved, and lost"
+                    );
+                }
+            });
+        }
+    }
 }
 
 #[test]

@@ -7,7 +7,10 @@
 
 mod common;
 
-use askalf_cred::{AgentConfig, LoadOutcome, SealMode, load, save};
+use askalf_cred::{
+    AgentConfig, KeySources, LoadOptions, LoadOutcome, Passphrase, SealMode, ServiceCredential, load,
+    load_with, save,
+};
 use common::{KEY, Scratch, TOKEN, now, seal_as_3_3, token};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -90,6 +93,42 @@ proptest! {
                 prop_assert!(!unreadable.to_string().is_empty() && !unreadable.hint().is_empty());
                 prop_assert!(!unreadable.to_string().chars().any(char::is_control), "{}", unreadable);
             }
+        }
+    }
+
+    /// The derivation that a file asks for is bounded before it is begun, and no record leads to another key than the sealed one.
+    #[test]
+    fn arbitrary_seals_end_in_an_outcome(
+        mode in prop_oneof![Just("passphrase"), Just("service-credential"), Just("keyfile"), Just("machine-key")],
+        name in prop_oneof![4 => Just(json!("argon2id")), 1 => any_json()],
+        v in prop_oneof![4 => Just(json!(19)), 1 => any_json()],
+        m in prop_oneof![Just(json!(8)), Just(json!(64)), Just(json!(131_073)), Just(json!(u32::MAX)), any_json()],
+        t in prop_oneof![Just(json!(1)), Just(json!(17)), Just(json!(u32::MAX)), any_json()],
+        p in prop_oneof![Just(json!(1)), Just(json!(9)), Just(json!(u32::MAX)), any_json()],
+        salt in prop_oneof![Just(json!("AAECAwQFBgcICQoLDA0ODw==")), any_json()],
+        with_keyfile: bool,
+    ) {
+        let scratch = Scratch::new();
+        let sealed = seal_as_3_3(TOKEN.as_bytes(), &KEY);
+        let kdf = json!({"name": name, "v": v, "m": m, "t": t, "p": p, "salt": salt});
+        scratch.write_config(json!({"apiKey": sealed, "_encrypted": true,
+            "_seal": {"version": 1, "mode": mode, "kdf": kdf}}).to_string());
+        if with_keyfile {
+            scratch.write_keyfile(&KEY);
+        }
+        let keys = KeySources::default()
+            .passphrase(Passphrase::parse("correct horse").unwrap())
+            .service_credential(ServiceCredential::in_folder(scratch.home().path()));
+        match load_with(&scratch.home(), &LoadOptions::default().keys(keys)) {
+            LoadOutcome::Ready(credential) => {
+                prop_assert!(with_keyfile);
+                prop_assert_eq!(credential.token.expose_secret(), TOKEN);
+            }
+            LoadOutcome::Refused(unreadable) => {
+                prop_assert!(!with_keyfile, "{}", unreadable);
+                prop_assert!(!unreadable.to_string().is_empty() && !unreadable.hint().is_empty());
+            }
+            LoadOutcome::Absent | LoadOutcome::Plaintext { .. } => prop_assert!(false),
         }
     }
 
