@@ -25,8 +25,8 @@ use crate::staging::sweep;
 /// in place. The file is bound to the key it is to replace: once `save` has put another in place, it counts for nothing.
 ///
 /// # Errors
-/// [`SaveError::NextWaits`] if an earlier one is not settled yet: it may be the only key that the bridge still takes. Otherwise
-/// as [`save`](crate::save); agent.json is never touched.
+/// [`SaveError::NextWaits`] if an earlier one is not settled yet: it may be the only key that the bridge still takes.
+/// [`SaveError::NotMigrated`] beside a file of an older agent. Otherwise as [`save`](crate::save); agent.json is never touched.
 pub fn stage_next(home: &Home, token: &Token, options: &SaveOptions) -> Result<(), SaveError> {
     stage_on(&Steady(&SystemDisk), home, token, options)
 }
@@ -73,6 +73,11 @@ pub(crate) fn stage_on(
     let _lock = SaveLock::hold(disk, home, options.lock_wait)?;
     settle(disk, home)?;
     let load_options = options.load_options();
+    if let LoadOutcome::Plaintext { chosen: false, .. } =
+        load_file(disk, home, &home.config_path(), &load_options)
+    {
+        return Err(SaveError::NotMigrated);
+    }
     let present = present(disk, home, &load_options)?;
     match load_next_on(disk, home, &load_options) {
         LoadOutcome::Absent => {}
@@ -92,7 +97,7 @@ pub(crate) fn stage_on(
     let mode = present.seal.mode;
     let key = match mode {
         SealMode::Plaintext => None,
-        SealMode::MachineKey => return Err(SaveError::MachineKey),
+        SealMode::MachineKey => return Err(SaveError::NotMigrated),
         SealMode::Keyfile | SealMode::ServiceCredential | SealMode::Passphrase => {
             Some(keys.key(mode, kdf.clone().map(Ok).as_ref())?)
         }

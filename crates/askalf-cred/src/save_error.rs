@@ -89,6 +89,9 @@ pub enum SaveError {
         /// What `_seal.mode` names.
         mode: &'static str,
     },
+    /// The credential in place is kept as an older agent kept it, and the act needs one of this format.
+    #[error("the key in agent.json lies as an older agent left it: it must be sealed anew first")]
+    NotMigrated,
     /// agent.json.next waits to be proved.
     #[error("a new key of the bridge waits in agent.json.next to be proved")]
     NextWaits,
@@ -123,6 +126,7 @@ impl SaveError {
             Self::Unreadable(unreadable) => unreadable.id(),
             Self::Absent => "absent",
             Self::NotUnderKeyfile { .. } => "not-under-keyfile",
+            Self::NotMigrated => "not-migrated",
             Self::NextWaits => "next-waits",
             Self::NoNext => "no-next",
             Self::NextIsOther => "next-is-other",
@@ -165,6 +169,7 @@ impl SaveError {
             Self::NotUnderKeyfile { .. } => {
                 "change that key where it is kept, then run `askalf-agent pair` with a new key".into()
             }
+            Self::NotMigrated => "start `askalf-agent daemon`, which does that, and see what it says".into(),
             Self::NextWaits => {
                 "start `askalf-agent daemon`, which proves it, then run the command again".into()
             }
@@ -187,6 +192,7 @@ impl SaveError {
             | Self::Key(_)
             | Self::Unreadable(_)
             | Self::Absent
+            | Self::NotMigrated
             | Self::NotUnderKeyfile { .. } => EXIT_CONFIG,
             Self::CiphertextAsToken
             | Self::TooLarge

@@ -307,3 +307,36 @@ fn a_pending_key_outlives_a_present_one_that_is_damaged() {
     assert_eq!(fs::read_to_string(moved).unwrap(), "{\"apiKey\": \"torn");
     assert_eq!(loaded(&home), OTHER_TOKEN);
 }
+
+/// Plaintext that nobody chose must not become plaintext that somebody chose.
+#[test]
+fn no_pending_key_is_staged_beside_a_file_of_an_older_agent() {
+    let scratch = Scratch::new();
+    scratch.write_config(json!({"apiKey": TOKEN}).to_string());
+    let error = stage_next(&scratch.home(), &token(OTHER_TOKEN), &options()).unwrap_err();
+    assert_eq!((error.id(), error.exit_code()), ("not-migrated", 78));
+    assert_eq!(
+        error.to_string(),
+        "the key in agent.json lies as an older agent left it: it must be sealed anew first"
+    );
+    assert_eq!(scratch.names(), ["agent.json"]);
+}
+
+#[test]
+fn a_key_that_looks_sealed_is_still_taken_after_a_rotation() {
+    let scratch = Scratch::new();
+    let home = scratch.home();
+    let opaque = common::seal_as_3_3(TOKEN.as_bytes(), &KEY);
+    let options = options().opaque_key(true);
+    askalf_cred::save_with(
+        &home,
+        &token(&opaque),
+        &AgentConfig::default(),
+        SealMode::Keyfile,
+        now(),
+        &options,
+    )
+    .unwrap();
+    rotate_key(&home).unwrap();
+    assert_eq!(loaded(&home), opaque);
+}
