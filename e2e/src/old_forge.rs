@@ -180,14 +180,29 @@ impl OldForge {
         }
     }
 
-    /// Sends a message to the registered device.
+    /// Sends a message to the device, once one is registered.
     ///
     /// # Errors
-    /// None is registered.
+    /// None registers.
     pub fn send(&self, kind: &str, payload: Value) -> Result<()> {
-        let Some(device) = self.shared.lock().device.clone() else {
-            bail!("no device is registered")
+        let deadline = Instant::now() + PATIENCE;
+        let mut state = self.shared.lock();
+        let device = loop {
+            if let Some(device) = &state.device {
+                break device.clone();
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                bail!("no device registers at the old forge: {:?}", state.events);
+            }
+            state = self
+                .shared
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         };
+        drop(state);
         device.text(&json!({"type": kind, "payload": payload}).to_string())
     }
 
@@ -253,6 +268,7 @@ impl Shared {
         let mut state = self.lock();
         state.forgot_device = false;
         state.device = Some(writer.clone());
+        self.changed.notify_all();
     }
 
     fn serve(&self, stream: TcpStream) -> Result<()> {
@@ -294,6 +310,8 @@ impl Shared {
                 Incoming::Close(..) | Incoming::End | Incoming::Nothing => return Ok(()),
             };
             let message: Value = serde_json::from_str(&text)?;
+            // Before the answer: whoever has the answer finds the event.
+            self.note(ForgeEvent::Received(message.clone()));
             match message["type"].as_str().unwrap_or_default() {
                 "device:register" => {
                     let send = |kind: &str, payload: Value| {
@@ -323,7 +341,6 @@ impl Shared {
                 // `device:pong` and `execution:queued` among them.
                 _ => error(writer, "UNKNOWN_TYPE", "Unknown message type")?,
             }
-            self.note(ForgeEvent::Received(message));
         }
     }
 }
