@@ -16,19 +16,29 @@ pub(crate) fn keep_copy(disk: &Steady<'_>, path: &Path, now: SystemTime) -> Resu
     let io = |error: io::Error| SaveError::Io(IoFault::new("move aside", path, &error));
     for n in 0..MOST_OF_ONE_SECOND {
         let aside = dated_name(path, now, n);
-        match disk.link(path, &aside) {
-            Ok(()) => {
-                if let Err(error) = disk.sync_folder(aside.parent().unwrap_or(Path::new("."))) {
-                    let _ = disk.remove(&aside);
-                    return Err(io(error));
-                }
-                return Ok(aside);
-            }
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        let made = match disk.link(path, &aside) {
+            Ok(()) => true,
+            // An act that was cut off had come as far as this already.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && is_same(disk, path, &aside) => false,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
             Err(error) => return Err(io(error)),
+        };
+        if let Err(error) = disk.sync_folder(aside.parent().unwrap_or(Path::new("."))) {
+            if made {
+                let _ = disk.remove(&aside);
+            }
+            return Err(io(error));
         }
+        return Ok(aside);
     }
     Err(io(ErrorKind::AlreadyExists.into()))
+}
+
+fn is_same(disk: &Steady<'_>, one: &Path, other: &Path) -> bool {
+    match (disk.facts_at(one), disk.facts_at(other)) {
+        (Ok(one), Ok(other)) => one.version.inode == other.version.inode,
+        _ => false,
+    }
 }
 
 /// [`keep_copy`], and takes the old name away.

@@ -1,6 +1,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -50,6 +50,13 @@ impl VolatileDisk {
         }
     }
 
+    /// Only the name of this file is on the disk for good yet.
+    pub(crate) fn forget_content(&self, name: &str) {
+        let state = &mut *self.state.borrow_mut();
+        let inode = state.names[OsStr::new(name)];
+        state.contents.insert(inode, Vec::new());
+    }
+
     pub(crate) fn calls(&self) -> usize {
         self.calls.get()
     }
@@ -65,13 +72,20 @@ impl VolatileDisk {
             let scratch = tempfile::tempdir().unwrap();
             let folder = scratch.path().join("home");
             SystemDisk.create_folder(&folder).unwrap();
+            let mut made: HashMap<u64, PathBuf> = HashMap::new();
             for (name, inode) in names {
+                let path = folder.join(name);
+                if let Some(same) = made.get(&inode) {
+                    fs::hard_link(same, &path).unwrap();
+                    continue;
+                }
                 let file = fs::OpenOptions::new()
                     .write(true)
                     .create_new(true)
                     .mode(0o600)
-                    .open(folder.join(name))
+                    .open(&path)
                     .unwrap();
+                made.insert(inode, path);
                 let content = state.contents.get(&inode).map_or(&[][..], Vec::as_slice);
                 file.write_all_at(content, 0).unwrap();
             }
