@@ -8,7 +8,7 @@ use askalf_bridge_core::stores::DeviceStatus;
 use serde_json::{Value, json};
 
 use crate::faulty_store::FaultyStore;
-use crate::harness::{TestBridge, memory_store, modern, old};
+use crate::harness::{TestBridge, memory_store, modern, old, within};
 
 fn short_grace() -> BridgeOptions {
     BridgeOptions {
@@ -408,6 +408,26 @@ async fn what_a_device_still_holds_goes_on_and_the_rest_is_interrupted_at_once()
         )
         .await;
     assert_eq!(kept.ended().await.status, "completed");
+}
+
+#[tokio::test]
+async fn a_task_that_is_dispatched_while_its_device_is_still_being_settled_is_not_taken_for_lost() {
+    let store = FaultyStore::over(memory_store());
+    let bridge = TestBridge::with(store.clone(), BridgeOptions::default()).await;
+    let key = bridge.mint("ann", &["device"]).await;
+    store.listing.close();
+    let (mut client, _) = bridge.register(&key, "laptop").await;
+    within("the settling", store.listing.reached()).await;
+    let events = bridge.dispatch("laptop", "true").await;
+    client.expect("task:dispatch").await;
+    store.listing.open();
+    client
+        .send(
+            "execution:complete",
+            json!({ "executionId": events.id, "output": "done" }),
+        )
+        .await;
+    assert_eq!(events.ended().await.status, "completed");
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! The real store, with a switch that makes it fail as a full disk would.
+//! The real store, with a switch that makes it fail as a full disk would, and gates that hold a request up where a test
+//! wants it to be late.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,10 +11,50 @@ use askalf_bridge_core::stores::{
 };
 use async_trait::async_trait;
 use serde_json::{Map, Value};
+use tokio::sync::{Notify, watch};
 
 pub(crate) struct FaultyStore {
     store: Arc<dyn Store>,
     fails: AtomicBool,
+    /// Before a device is marked as gone.
+    pub(crate) offline: Gate,
+    /// Before executions are listed.
+    pub(crate) listing: Gate,
+}
+
+pub(crate) struct Gate {
+    open: watch::Sender<bool>,
+    reached: Notify,
+}
+
+impl Gate {
+    fn new() -> Self {
+        Self {
+            open: watch::channel(true).0,
+            reached: Notify::new(),
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        self.open.send_replace(false);
+    }
+
+    pub(crate) fn open(&self) {
+        self.open.send_replace(true);
+    }
+
+    /// Resolves when somebody stands before the closed gate.
+    pub(crate) async fn reached(&self) {
+        self.reached.notified().await;
+    }
+
+    async fn pass(&self) {
+        let mut open = self.open.subscribe();
+        if !*open.borrow_and_update() {
+            self.reached.notify_one();
+            let _ = open.wait_for(|open| *open).await;
+        }
+    }
 }
 
 impl FaultyStore {
@@ -21,6 +62,8 @@ impl FaultyStore {
         Arc::new(Self {
             store,
             fails: AtomicBool::new(false),
+            offline: Gate::new(),
+            listing: Gate::new(),
         })
     }
 
@@ -90,6 +133,7 @@ impl DeviceStore for FaultyStore {
     }
 
     async fn device_offline(&self, who: &Principal, id: &str, now: UnixMillis) -> Result<(), StoreError> {
+        self.offline.pass().await;
         self.store()?.device_offline(who, id, now).await
     }
 
@@ -136,6 +180,7 @@ impl ExecutionStore for FaultyStore {
         who: &Principal,
         filter: ExecutionFilter,
     ) -> Result<Vec<Execution>, StoreError> {
+        self.listing.pass().await;
         self.store()?.executions(who, filter).await
     }
 

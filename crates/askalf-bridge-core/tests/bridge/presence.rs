@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use askalf_bridge_core::BridgeOptions;
 use askalf_bridge_core::stores::DeviceStatus;
+use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::harness::{ADMIN, TestBridge, memory_store, modern, old};
+use crate::faulty_store::FaultyStore;
+use crate::harness::{ADMIN, TestBridge, memory_store, modern, old, within};
 
 #[tokio::test]
 async fn a_registration_is_answered_with_the_device_and_what_the_bridge_knows() {
@@ -82,6 +84,25 @@ async fn a_device_that_replaces_itself_a_hundred_times_ends_online() {
     bridge
         .until("offline", DeviceStatus::Offline, || bridge.status_of(&id))
         .await;
+}
+
+#[tokio::test]
+async fn a_slow_goodbye_of_the_old_session_is_not_written_over_the_new_one() {
+    let store = FaultyStore::over(memory_store());
+    let bridge = TestBridge::with(store.clone(), BridgeOptions::default()).await;
+    let key = bridge.mint("ann", &["device"]).await;
+    let (client, id) = bridge.register(&key, "laptop").await;
+    store.offline.close();
+    client.vanish();
+    within("the goodbye", store.offline.reached()).await;
+
+    let mut client = bridge.try_connect(Some(&key.token)).await;
+    client.send("device:register", modern("laptop", json!([]))).await;
+    let early = tokio::time::timeout(Duration::from_millis(100), client.socket.next()).await;
+    assert!(early.is_err(), "it registers only after the goodbye: {early:?}");
+    store.offline.open();
+    client.expect("device:registered").await;
+    assert_eq!(bridge.status_of(&id).await, DeviceStatus::Online);
 }
 
 #[tokio::test]
