@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 /// Holds this device's key, connects it to an askalf bridge and runs the tasks that come from there.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(name = "askalf-agent", version, max_term_width = 100, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     /// Folder of the agent: config, keyfile, state [default: ~/.askalf]
@@ -18,8 +18,40 @@ pub(crate) struct Cli {
     )]
     pub home: Option<PathBuf>,
 
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
+
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// Where a passphrase comes from, for a device that is sealed under one, and for bundles.
+#[derive(Debug, Args)]
+pub(crate) struct PassphraseArgs {
+    /// File with the passphrase, where one is needed; on a terminal it is asked for
+    #[arg(
+        long,
+        global = true,
+        env = "ASKALF_PASSPHRASE_FILE",
+        value_name = "FILE",
+        hide_env_values = true
+    )]
+    pub passphrase_file: Option<PathBuf>,
+
+    /// Inherited file descriptor to read the passphrase from
+    #[arg(long, global = true, value_name = "N", conflicts_with = "passphrase_file")]
+    pub passphrase_fd: Option<u32>,
+}
+
+/// Where the key that seals the credential comes from.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum Seal {
+    /// A file of random bytes beside the config
+    Keyfile,
+    /// A passphrase: the agent needs it at every start
+    Passphrase,
+    /// The service manager's credential 'askalf-keyfile'
+    ServiceCredential,
 }
 
 const AFTER_HELP: &str = "\
@@ -31,7 +63,7 @@ First steps:
 Exit codes: 0 done, 1 failed, 2 usage, 69 bridge unavailable, 75 try again later, 77 permission,
 78 configuration or re-pair required.";
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub(crate) enum Command {
     /// Set this device up with a key and a bridge
     Connect(Connect),
@@ -53,7 +85,8 @@ pub(crate) enum Command {
     Runner,
 }
 
-#[derive(Debug, Args)]
+// No `Debug`: the key may stand in it.
+#[derive(Args)]
 pub(crate) struct Connect {
     /// The key, or '-' to read it from standard input. On a command line others can read it: prefer '-'
     /// [environment: ASKALF_API_KEY]
@@ -76,8 +109,12 @@ pub(crate) struct Connect {
     #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u64).range(1..=1440))]
     pub timeout: Option<u64>,
 
+    /// Where the key that seals the credential comes from [default: as set up, else keyfile]
+    #[arg(long, value_enum, value_name = "SOURCE")]
+    pub seal: Option<Seal>,
+
     /// Keep the key unsealed; the file says that this was chosen
-    #[arg(long)]
+    #[arg(long, conflicts_with = "seal")]
     pub plaintext: bool,
 
     #[command(flatten)]
@@ -153,6 +190,26 @@ pub(crate) enum Cred {
         /// JSON is what it always prints
         #[arg(long, hide = true)]
         json: bool,
+    },
+    /// Seal the credential under a new keyfile; the key itself stays
+    RotateKey {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write this device's identity to a file, sealed under a passphrase, to move it to other hardware
+    Export {
+        /// File to write; it must not exist
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Take over the identity in such a file
+    Import {
+        /// File that 'cred export' wrote
+        file: PathBuf,
+        /// Replace the key that this device has
+        #[arg(long)]
+        replace: bool,
     },
 }
 

@@ -4,7 +4,9 @@ use std::sync::{Mutex, PoisonError};
 
 use askalf_agent_core::{CredentialSource, LoadedCredential, NoCredential, NoCredentialKind};
 use askalf_bridge_auth::Token;
-use askalf_cred::{ConfigStamp, Credential, Home, LoadOutcome, Unreadable, load, stamp};
+use askalf_cred::{
+    ConfigStamp, Credential, Home, KeySources, LoadOptions, LoadOutcome, Unreadable, load_with, stamp,
+};
 
 /// What the environment gives a daemon that has no file.
 #[derive(Debug, Clone, Default)]
@@ -18,16 +20,19 @@ pub(crate) struct FromEnvironment {
 /// Reads `agent.json` of a home; where there is none, the environment counts.
 pub(crate) struct CredentialFile {
     home: Home,
+    options: LoadOptions,
     environment: FromEnvironment,
     seen: Mutex<(ConfigStamp, u64)>,
 }
 
 impl CredentialFile {
-    /// Looks at this home from now on.
-    pub(crate) fn new(home: Home, environment: FromEnvironment) -> Self {
+    /// Looks at this home from now on, with these keys beside its keyfile.
+    pub(crate) fn new(home: Home, keys: KeySources, environment: FromEnvironment) -> Self {
         let seen = Mutex::new((stamp(&home), 1));
+        let options = LoadOptions::default().keys(keys);
         Self {
             home,
+            options,
             environment,
             seen,
         }
@@ -38,7 +43,7 @@ impl CredentialSource for CredentialFile {
     fn load(&self) -> Result<LoadedCredential, NoCredential> {
         // Before the load: a change in between then shows as a new generation.
         let generation = self.generation();
-        let (token, url) = match load(&self.home) {
+        let (token, url) = match load_with(&self.home, &self.options) {
             LoadOutcome::Ready(credential) | LoadOutcome::Plaintext { credential, .. } => {
                 let Credential { token, config, .. } = credential;
                 (token, config.url)

@@ -5,13 +5,16 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use askalf_agent_core::control::{self, ControlOptions};
 use askalf_agent_core::{AgentOptions, AgentStatus, Command, Executor};
 use askalf_cli::{ExitCode, Failure};
-use askalf_cred::{AgentConfig, Home, LoadOutcome, load};
+use askalf_cred::{
+    AgentConfig, Home, KeySources, LoadOutcome, MigrationStep, Recovery, Settled, harden_process,
+    migrate_with,
+};
 use askalf_exec::{ProcessRunner, ShellExecutor, ShellOptions, become_subreaper, scrubbed_environment};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,13 +24,19 @@ use crate::credential_file::{CredentialFile, FromEnvironment};
 use crate::device_id_file::DeviceIdFile;
 use crate::environment;
 use crate::facts::device_facts;
+use crate::machine_facts::machine_facts;
+use crate::vault::Vault;
 
 /// Tasks at once where nothing is configured, as in the agents before this one.
 pub(crate) const DEFAULT_CONCURRENT: u32 = 2;
 
-pub(crate) async fn daemon(home: &Home) -> anyhow::Result<ExitCode> {
-    home.create()
-        .map_err(|error| Failure::new(ExitCode::Permission, &error).hint(error.hint()))?;
+pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
+    let home = vault.home();
+    vault.create()?;
+    // From here on this process holds the key.
+    if let Err(error) = harden_process() {
+        tracing::warn!("{error}. {}", error.hint());
+    }
     let _lock = lock(home)?;
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be caught")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be caught")?;
@@ -51,15 +60,17 @@ pub(crate) async fn daemon(home: &Home) -> anyhow::Result<ExitCode> {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
-            // A full queue holds a stop already.
-            let _full = commands.try_send(Command::Stop);
+            if commands.send(Command::Stop).await.is_err() {
+                return;
+            }
         }
     });
 
-    let config = config(home);
+    let (config, keys) = start(vault).await?;
     let executors = executors(home)?;
     let credentials = Arc::new(CredentialFile::new(
         home.clone(),
+        keys,
         FromEnvironment {
             token: environment::api_key()?,
             url: environment::variable("ASKALF_URL"),
@@ -145,10 +156,61 @@ fn listen(home: &Home) -> Result<UnixListener, Failure> {
     Ok(listener)
 }
 
-fn config(home: &Home) -> AgentConfig {
-    match load(home) {
+/// Completes what an act left staged and seals the key of an older agent anew, once; on files of our own nothing is
+/// written. Yields the config, and the keys that later loads need.
+async fn start(vault: &Vault) -> anyhow::Result<(AgentConfig, KeySources)> {
+    let migrating = vault.clone();
+    let migration = tokio::task::spawn_blocking(move || {
+        let options = migrating
+            .save_options()
+            .keys(migrating.keys().clone().machine(machine_facts()));
+        migrate_with(migrating.home(), SystemTime::now(), &options)
+    })
+    .await
+    .context("reading the credential was cut off")?;
+    tell_recovery(&migration.recovery);
+    let hint = migration.step.hint().unwrap_or_default();
+    let mut keys = vault.keys().clone();
+    match &migration.step {
+        MigrationStep::Done { .. } => tracing::info!("{}. {hint}", migration.step),
+        MigrationStep::Failed { .. } => {
+            tracing::warn!("{}. {hint}", migration.step);
+            keys = keys.machine(machine_facts());
+        }
+        _ => {}
+    }
+    let config = match migration.outcome {
         LoadOutcome::Ready(credential) | LoadOutcome::Plaintext { credential, .. } => credential.config,
         LoadOutcome::Absent | LoadOutcome::Refused(_) => AgentConfig::default(),
+    };
+    for field in config.misread() {
+        tracing::warn!("agent.json: the value of '{field}' has the wrong type and is not used");
+    }
+    Ok((config, keys))
+}
+
+fn tell_recovery(recovery: &Recovery) {
+    match recovery.keyfile {
+        Some(Settled::RolledForward) => {
+            tracing::info!("a rotation of the keyfile that was cut off is complete")
+        }
+        Some(Settled::RolledBack) => tracing::info!("a rotation of the keyfile that was cut off is undone"),
+        _ => {}
+    }
+    if let Some(file) = &recovery.completed {
+        tracing::info!(
+            "a save that was cut off is complete: {} is in place",
+            file.display()
+        );
+    }
+    if let Some(file) = &recovery.moved_aside {
+        tracing::info!("the torn agent.json is kept as {}", file.display());
+    }
+    if let Some(fault) = &recovery.fault {
+        tracing::warn!(
+            "what an earlier act left staged stays so: {fault}. {}",
+            fault.hint()
+        );
     }
 }
 

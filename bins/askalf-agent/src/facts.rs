@@ -1,6 +1,7 @@
 //! What the device tells the bridge about itself.
 
 use askalf_agent_core::DeviceFacts;
+use askalf_cred::{node_arch, node_platform};
 use askalf_proto::SystemInfo;
 use serde_json::{Map, Value};
 
@@ -27,24 +28,6 @@ pub(crate) fn device_facts(name: Option<String>) -> DeviceFacts {
 fn hostname() -> Option<String> {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     (!name.is_empty()).then_some(name)
-}
-
-/// The forge and its dashboards know platforms by Node's words.
-fn node_platform(os: &str) -> &str {
-    match os {
-        "macos" => "darwin",
-        "windows" => "win32",
-        other => other,
-    }
-}
-
-fn node_arch(arch: &str) -> &str {
-    match arch {
-        "x86_64" => "x64",
-        "aarch64" => "arm64",
-        "x86" => "ia32",
-        other => other,
-    }
 }
 
 #[cfg(target_os = "linux")]

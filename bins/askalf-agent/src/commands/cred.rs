@@ -2,17 +2,21 @@
 
 use askalf_bridge_auth::{KeyHash, MintedKey, mint_key};
 use askalf_cli::{ExitCode, Failure, print, read_token};
-use askalf_cred::{Home, LoadOutcome, load};
+use askalf_cred::{LoadOutcome, rotate_key_with};
 use serde::Serialize;
 
-use super::show_json;
+use super::{bundle, show_json};
 use crate::cli::Cred;
+use crate::vault::{Vault, exit_code};
 
-pub(crate) fn cred(home: &Home, command: Cred) -> anyhow::Result<ExitCode> {
+pub(crate) fn cred(vault: Vault, command: Cred) -> anyhow::Result<ExitCode> {
     match command {
-        Cred::Status { json } => status(home, json),
-        Cred::Verify { json } => verify(home, json),
+        Cred::Status { json } => status(&vault.unlock()?, json),
+        Cred::Verify { json } => verify(&vault.unlock()?, json),
         Cred::Hash { mint, .. } => hash(mint),
+        Cred::RotateKey { json } => rotate_key(&vault.unlock()?, json),
+        Cred::Export { out } => bundle::export_device(vault.unlock()?, &out),
+        Cred::Import { file, replace } => bundle::import_device(vault, &file, replace),
     }
 }
 
@@ -25,7 +29,7 @@ struct View<'a> {
     usable: bool,
     message: String,
     hint: Option<String>,
-    /// `keyfile` or `plaintext`.
+    /// How the key is kept: `keyfile`, `plaintext`, `service-credential`, `passphrase`, `machine-key`.
     mode: Option<&'a str>,
     /// Which keyfile sealed it.
     key_id: Option<String>,
@@ -34,7 +38,7 @@ struct View<'a> {
     home: String,
 }
 
-fn view<'a>(home: &Home, outcome: &'a LoadOutcome) -> View<'a> {
+fn view<'a>(vault: &Vault, outcome: &'a LoadOutcome) -> View<'a> {
     let credential = match outcome {
         LoadOutcome::Ready(credential) | LoadOutcome::Plaintext { credential, .. } => Some(credential),
         LoadOutcome::Absent | LoadOutcome::Refused(_) => None,
@@ -50,13 +54,13 @@ fn view<'a>(home: &Home, outcome: &'a LoadOutcome) -> View<'a> {
             .map(|id| id.to_string()),
         url: credential.and_then(|credential| credential.config.url.as_deref()),
         device_name: credential.and_then(|credential| credential.config.device_name.as_deref()),
-        home: home.path().display().to_string(),
+        home: vault.home().path().display().to_string(),
     }
 }
 
-fn status(home: &Home, json: bool) -> anyhow::Result<ExitCode> {
-    let outcome = load(home);
-    let view = view(home, &outcome);
+fn status(vault: &Vault, json: bool) -> anyhow::Result<ExitCode> {
+    let outcome = vault.load_any_generation();
+    let view = view(vault, &outcome);
     if json {
         show_json(&view)?;
         return Ok(ExitCode::Done);
@@ -78,9 +82,9 @@ fn status(home: &Home, json: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::Done)
 }
 
-fn verify(home: &Home, json: bool) -> anyhow::Result<ExitCode> {
-    let outcome = load(home);
-    let view = view(home, &outcome);
+fn verify(vault: &Vault, json: bool) -> anyhow::Result<ExitCode> {
+    let outcome = vault.load_any_generation();
+    let view = view(vault, &outcome);
     if json {
         show_json(&view)?;
         return Ok(if view.usable {
@@ -126,6 +130,32 @@ fn hash(mint: bool) -> anyhow::Result<ExitCode> {
             key_hash: hash.to_string(),
             key_prefix: token.prefix().as_str().to_owned(),
         })?;
+    }
+    Ok(ExitCode::Done)
+}
+
+fn rotate_key(vault: &Vault, json: bool) -> anyhow::Result<ExitCode> {
+    #[derive(Serialize)]
+    struct Keys {
+        old_key_id: String,
+        key_id: String,
+    }
+    let rotated = rotate_key_with(vault.home(), &vault.save_options())
+        .map_err(|error| Failure::new(exit_code(error.exit_code()), &error).hint(error.hint()))?;
+    if let Some(fault) = &rotated.unfinished {
+        tracing::warn!("the last step is left to the next start: {fault}");
+    }
+    let keys = Keys {
+        old_key_id: rotated.old_key.to_string(),
+        key_id: rotated.new_key.to_string(),
+    };
+    if json {
+        show_json(&keys)?;
+    } else {
+        print(&format!(
+            "The credential is sealed under a new keyfile: {} in place of {}.\n",
+            keys.key_id, keys.old_key_id
+        ))?;
     }
     Ok(ExitCode::Done)
 }

@@ -6,54 +6,55 @@ use askalf_agent_core::control::{self, ControlError};
 use askalf_agent_core::{DeviceIdStore, Endpoint, Timings, Verification, Verified, VerifyErrorKind, verify};
 use askalf_bridge_auth::{Token, TokenShape};
 use askalf_cli::{ExitCode, Failure, print, read_token};
-use askalf_cred::{AgentConfig, Home, LoadOutcome, SaveOptions, SealMode, load, save_with};
+use askalf_cred::{AgentConfig, Home, KeyFault, LoadOutcome, Saved, SealMode, Unreadable, save_with};
 
 use super::ANSWER_PATIENCE;
-use crate::cli::{Connect, Pair, Proof};
+use crate::cli::{Connect, Pair, Proof, Seal};
 use crate::daemon::DEFAULT_CONCURRENT;
 use crate::device_id_file::DeviceIdFile;
 use crate::environment;
 use crate::facts::device_facts;
+use crate::vault::{Vault, exit_code};
 
-pub(crate) async fn connect(home: &Home, arguments: Connect) -> anyhow::Result<ExitCode> {
+pub(crate) async fn connect(vault: Vault, arguments: Connect) -> anyhow::Result<ExitCode> {
     let token = match arguments.key.as_deref() {
         Some("-") => read_token()?,
         Some(key) => {
             tracing::warn!(
                 "a key on the command line can be read by others and stays in the shell's history; use '-'"
             );
-            parse(key)?
+            Token::parse(key).map_err(|error| Failure::new(ExitCode::Usage, &error).hint(error.hint()))?
         }
         None => environment::api_key()?.ok_or_else(|| {
             Failure::new(ExitCode::Usage, "no key was given")
                 .hint("askalf-agent connect - --url URL, with the key on standard input")
         })?,
     };
-    let mut config = present_config(home);
+    let mut present = Present::of(vault)?;
     if arguments.concurrent.is_some() {
-        config.max_concurrent = arguments.concurrent;
+        present.config.max_concurrent = arguments.concurrent;
     }
     if let Some(minutes) = arguments.timeout {
-        config.execution_timeout_ms = Some(minutes * 60_000);
+        present.config.execution_timeout_ms = Some(minutes * 60_000);
     }
-    let mode = if arguments.plaintext {
-        SealMode::Plaintext
-    } else {
-        SealMode::Keyfile
-    };
-    Setup {
-        token,
-        config,
-        mode,
-        url: arguments.url,
-        name: arguments.name,
-        proof: arguments.proof,
+    if arguments.plaintext {
+        present.mode = SealMode::Plaintext;
     }
-    .carry_out(home)
-    .await
+    match arguments.seal {
+        None => {}
+        Some(Seal::Keyfile) => present.mode = SealMode::Keyfile,
+        Some(Seal::ServiceCredential) => present.mode = SealMode::ServiceCredential,
+        Some(Seal::Passphrase) => {
+            present.mode = SealMode::Passphrase;
+            present.vault = present.vault.with_new_passphrase()?;
+        }
+    }
+    present
+        .replace(token, arguments.url, arguments.name, arguments.proof)
+        .await
 }
 
-pub(crate) async fn pair(home: &Home, arguments: Pair) -> anyhow::Result<ExitCode> {
+pub(crate) async fn pair(vault: Vault, arguments: Pair) -> anyhow::Result<ExitCode> {
     if arguments.code != "-" {
         return Err(Failure::new(
             ExitCode::Usage,
@@ -72,57 +73,59 @@ pub(crate) async fn pair(home: &Home, arguments: Pair) -> anyhow::Result<ExitCod
         .hint("copy the key again from where it was made; if it really has this form, add --opaque-key")
         .into());
     }
-    // A device that keeps its key unsealed by choice goes on doing so.
-    let (config, mode) = match load(home) {
-        LoadOutcome::Plaintext {
-            credential,
-            chosen: true,
-        } => (credential.config, SealMode::Plaintext),
-        _ => (present_config(home), SealMode::Keyfile),
-    };
-    Setup {
-        token,
-        config,
-        mode,
-        url: arguments.url,
-        name: arguments.name,
-        proof: arguments.proof,
-    }
-    .carry_out(home)
-    .await
+    Present::of(vault)?
+        .replace(token, arguments.url, arguments.name, arguments.proof)
+        .await
 }
 
-fn parse(key: &str) -> Result<Token, Failure> {
-    Token::parse(key).map_err(|error| Failure::new(ExitCode::Usage, &error).hint(error.hint()))
-}
-
-/// The config beside the present key, where it can be read: its other fields are kept.
-fn present_config(home: &Home) -> AgentConfig {
-    match load(home) {
-        LoadOutcome::Ready(credential) | LoadOutcome::Plaintext { credential, .. } => credential.config,
-        LoadOutcome::Absent | LoadOutcome::Refused(_) => AgentConfig::default(),
-    }
-}
-
-/// A key and what goes with it, on their way into the folder.
-struct Setup {
-    token: Token,
+/// What the folder holds now: all but the key stays.
+struct Present {
+    vault: Vault,
     config: AgentConfig,
     mode: SealMode,
-    url: Option<String>,
-    name: Option<String>,
-    proof: Proof,
 }
 
-impl Setup {
-    async fn carry_out(self, home: &Home) -> anyhow::Result<ExitCode> {
+impl Present {
+    fn of(vault: Vault) -> Result<Self, Failure> {
+        let vault = vault.unlock()?;
+        let (config, mode) = match vault.load_any_generation() {
+            LoadOutcome::Ready(credential) => (credential.config, credential.seal.mode),
+            LoadOutcome::Plaintext { credential, chosen } => (
+                credential.config,
+                if chosen {
+                    SealMode::Plaintext
+                } else {
+                    SealMode::Keyfile
+                },
+            ),
+            // Its key is within reach: it is not one to move aside.
+            LoadOutcome::Refused(
+                unreadable @ Unreadable::Key(KeyFault::NoPassphrase | KeyFault::NoServiceCredential),
+            ) => {
+                return Err(Failure::new(ExitCode::Configuration, &unreadable).hint(unreadable.hint()));
+            }
+            LoadOutcome::Absent | LoadOutcome::Refused(_) => (AgentConfig::default(), SealMode::Keyfile),
+        };
+        // Nothing is ever sealed under facts of the machine again.
+        let mode = if mode == SealMode::MachineKey {
+            SealMode::Keyfile
+        } else {
+            mode
+        };
+        Ok(Self { vault, config, mode })
+    }
+
+    async fn replace(
+        self,
+        token: Token,
+        url: Option<String>,
+        name: Option<String>,
+        proof: Proof,
+    ) -> anyhow::Result<ExitCode> {
         let Self {
-            token,
+            vault,
             mut config,
             mode,
-            url,
-            name,
-            proof,
         } = self;
         let url = url.or_else(|| config.url.clone()).ok_or_else(|| {
             Failure::new(ExitCode::Usage, "no bridge was named, and none is set up here")
@@ -133,8 +136,7 @@ impl Setup {
         if name.is_some() {
             config.device_name = name;
         }
-        home.create()
-            .map_err(|error| Failure::new(code(error.exit_code()), &error).hint(error.hint()))?;
+        vault.create()?;
 
         let verified = if proof.no_verify {
             Endpoint::parse(&url, config.insecure)
@@ -144,25 +146,13 @@ impl Setup {
             Some(prove(&url, &token, &config).await?)
         };
 
-        let options = SaveOptions::default().opaque_key(proof.opaque_key);
-        let saved = save_with(home, &token, &config, mode, SystemTime::now(), &options)
-            .map_err(|error| Failure::new(code(error.exit_code()), &error).hint(error.hint()))?;
-        for moved in &saved.moved_aside {
-            print(&format!(
-                "The old {} could not be read ({}); it is kept as {}.\n",
-                moved.from.display(),
-                moved.why,
-                moved.to.display()
-            ))?;
-        }
-        if let Some(fault) = &saved.unsynced {
-            tracing::warn!(
-                "the key is saved, but a power cut in the next seconds may bring the old one back: {fault}"
-            );
-        }
+        let options = vault.save_options().opaque_key(proof.opaque_key);
+        let saved = save_with(vault.home(), &token, &config, mode, SystemTime::now(), &options)
+            .map_err(|error| Failure::new(exit_code(error.exit_code()), &error).hint(error.hint()))?;
+        tell_saved(&saved)?;
         match verified {
             Some(Verified { device_id, .. }) => {
-                if let Err(error) = DeviceIdFile::new(home).save(&device_id) {
+                if let Err(error) = DeviceIdFile::new(vault.home()).save(&device_id) {
                     tracing::warn!("{error}. {}", error.hint());
                 }
                 print(&format!(
@@ -171,14 +161,37 @@ impl Setup {
             }
             None => print("The key is kept; it was not proved against a bridge.\n")?,
         }
-        match control::reload(&home.socket_path(), ANSWER_PATIENCE).await {
-            Ok(()) => print("The running agent takes the new key now.\n")?,
-            Err(ControlError::NotRunning) => print("Start the agent with: askalf-agent daemon\n")?,
-            // It looks by itself too.
-            Err(error) => tracing::warn!("the running agent was not told at once: {error}"),
-        }
-        Ok(ExitCode::Done)
+        nudge_daemon(vault.home()).await
     }
+}
+
+/// What a person should know of a save beside its success.
+pub(super) fn tell_saved(saved: &Saved) -> anyhow::Result<()> {
+    for moved in &saved.moved_aside {
+        print(&format!(
+            "The old {} could not be read ({}); it is kept as {}.\n",
+            moved.from.display(),
+            moved.why,
+            moved.to.display()
+        ))?;
+    }
+    if let Some(fault) = &saved.unsynced {
+        tracing::warn!(
+            "the key is saved, but a power cut in the next seconds may bring the old one back: {fault}"
+        );
+    }
+    Ok(())
+}
+
+/// Lets a running agent take the new key at once.
+pub(super) async fn nudge_daemon(home: &Home) -> anyhow::Result<ExitCode> {
+    match control::reload(&home.socket_path(), ANSWER_PATIENCE).await {
+        Ok(()) => print("The running agent takes the new key now.\n")?,
+        Err(ControlError::NotRunning) => print("Start the agent with: askalf-agent daemon\n")?,
+        // It looks by itself too.
+        Err(error) => tracing::warn!("the running agent was not told at once: {error}"),
+    }
+    Ok(ExitCode::Done)
 }
 
 /// Registers with the key once. Whatever the answer, nothing here has changed yet.
@@ -198,12 +211,4 @@ async fn prove(url: &str, token: &Token, config: &AgentConfig) -> Result<Verifie
         };
         Failure::new(code, format!("the key was not kept: {error}")).hint(error.hint())
     })
-}
-
-/// The exit code of an error of the credential library.
-fn code(number: u8) -> ExitCode {
-    [ExitCode::TryAgain, ExitCode::Permission, ExitCode::Configuration]
-        .into_iter()
-        .find(|code| code.number() == number)
-        .unwrap_or(ExitCode::Failed)
 }

@@ -5,17 +5,18 @@ use std::time::Duration;
 use askalf_agent_core::control::{self, ControlError};
 use askalf_agent_core::{AgentStatus, DeviceIdStore, State};
 use askalf_cli::{ExitCode, one_line, print};
-use askalf_cred::{Home, LoadOutcome, load};
+use askalf_cred::LoadOutcome;
 
 use super::{ANSWER_PATIENCE, show_json};
 use crate::cli::Status;
 use crate::clock::unix_ms;
 use crate::device_id_file::DeviceIdFile;
+use crate::vault::Vault;
 
-pub(crate) async fn status(home: &Home, arguments: Status) -> anyhow::Result<ExitCode> {
-    let status = match control::status(&home.socket_path(), ANSWER_PATIENCE).await {
+pub(crate) async fn status(vault: &Vault, arguments: Status) -> anyhow::Result<ExitCode> {
+    let status = match control::status(&vault.home().socket_path(), ANSWER_PATIENCE).await {
         Ok(status) => status,
-        Err(ControlError::NotRunning) => without_daemon(home),
+        Err(ControlError::NotRunning) => without_daemon(vault),
         Err(error) => {
             return Err(askalf_cli::Failure::new(ExitCode::TryAgain, &error)
                 .hint(error.hint())
@@ -35,8 +36,8 @@ pub(crate) async fn status(home: &Home, arguments: Status) -> anyhow::Result<Exi
 }
 
 /// What the folder tells while nobody runs.
-fn without_daemon(home: &Home) -> AgentStatus {
-    let outcome = load(home);
+fn without_daemon(vault: &Vault) -> AgentStatus {
+    let outcome = vault.load_any_generation();
     let (state, reason) = match &outcome {
         LoadOutcome::Absent => (State::Unpaired, outcome.id()),
         LoadOutcome::Refused(unreadable) if unreadable.is_local_fault() => (State::LocalFault, outcome.id()),
@@ -61,7 +62,7 @@ fn without_daemon(home: &Home) -> AgentStatus {
         reason: reason.to_owned(),
         detail,
         hint,
-        device_id: DeviceIdFile::new(home).load().ok().flatten(),
+        device_id: DeviceIdFile::new(vault.home()).load().ok().flatten(),
         bridge,
         ..AgentStatus::starting(env!("CARGO_PKG_VERSION"), unix_ms())
     }
