@@ -18,6 +18,7 @@ pub struct Agent {
     binaries: Binaries,
     home: PathBuf,
     wrapper: Vec<String>,
+    variables: Vec<(String, String)>,
     daemon: Option<Process>,
     past_lines: Vec<Line>,
     _folder: Option<tempfile::TempDir>,
@@ -47,6 +48,7 @@ impl Agent {
             binaries,
             home: home.to_owned(),
             wrapper: Vec::new(),
+            variables: Vec::new(),
             daemon: None,
             past_lines: Vec::new(),
             _folder: None,
@@ -84,6 +86,11 @@ impl Agent {
         self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
     }
 
+    /// Sets a variable of the environment for everything that is started from now on.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.variables.push((name.to_owned(), value.to_owned()));
+    }
+
     /// A command on this agent's folder.
     pub fn command(&self, arguments: &[&str]) -> Command {
         self.wrapped(&[], arguments)
@@ -105,6 +112,7 @@ impl Agent {
         for name in ["ASKALF_API_KEY", "ASKALF_URL", "ASKALF_LOG"] {
             command.env_remove(name);
         }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -261,9 +269,11 @@ impl Agent {
             let metadata = path.metadata()?;
             Ok((name.to_owned(), bytes, metadata.ino(), metadata.modified()?))
         };
-        Ok(OnDisk {
-            files: vec![file("agent.json")?, file("keyfile")?],
-        })
+        let mut files = vec![file("agent.json")?];
+        if self.home.join("keyfile").exists() {
+            files.push(file("keyfile")?);
+        }
+        Ok(OnDisk { files })
     }
 }
 
