@@ -47,25 +47,13 @@ pub enum AgentMessage {
 #[serde(rename_all = "camelCase")]
 pub struct Register {
     /// Name that a person gave the device.
-    #[serde(
-        default,
-        deserialize_with = "bounded::name",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "bounded::name", skip_serializing_if = "Option::is_none")]
     pub device_name: Option<String>,
     /// Host name.
-    #[serde(
-        default,
-        deserialize_with = "bounded::name",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "bounded::name", skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
     /// Operating system.
-    #[serde(
-        default,
-        deserialize_with = "bounded::name",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "bounded::name", skip_serializing_if = "Option::is_none")]
     pub os: Option<String>,
     /// What the device can do: booleans, or mixed values since agent 2.4.
     #[serde(default, deserialize_with = "object_or_empty")]
@@ -77,25 +65,13 @@ pub struct Register {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_info: Option<SystemInfo>,
     /// Most tasks at once.
-    #[serde(
-        default,
-        deserialize_with = "number::fitting",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "number::fitting", skip_serializing_if = "Option::is_none")]
     pub max_concurrent: Option<u32>,
     /// Version of the agent.
-    #[serde(
-        default,
-        deserialize_with = "bounded::name",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "bounded::name", skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// Protocol version; 0 for a peer that names none.
-    #[serde(
-        default,
-        deserialize_with = "number::or_zero",
-        skip_serializing_if = "is_zero"
-    )]
+    #[serde(default, deserialize_with = "number::or_zero", skip_serializing_if = "is_zero")]
     pub protocol: u32,
     /// Extensions that the agent knows.
     #[serde(default, skip_serializing_if = "Features::is_empty")]
@@ -187,18 +163,10 @@ fn device_type<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DeviceType,
 #[serde(rename_all = "camelCase")]
 pub struct SystemInfo {
     /// Processor architecture, in Node's spelling (`x64`, `arm64`).
-    #[serde(
-        default,
-        deserialize_with = "bounded::name",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "bounded::name", skip_serializing_if = "Option::is_none")]
     pub arch: Option<String>,
     /// Logical processors.
-    #[serde(
-        default,
-        deserialize_with = "number::fitting",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "number::fitting", skip_serializing_if = "Option::is_none")]
     pub cpu_cores: Option<u32>,
     /// Memory in MiB.
     #[serde(
@@ -209,11 +177,7 @@ pub struct SystemInfo {
     )]
     pub total_memory_mb: Option<u64>,
     /// Version of Node, from agents that run on it.
-    #[serde(
-        default,
-        deserialize_with = "bounded::name",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "bounded::name", skip_serializing_if = "Option::is_none")]
     pub node_version: Option<String>,
 }
 
@@ -222,18 +186,10 @@ pub struct SystemInfo {
 #[serde(rename_all = "camelCase")]
 pub struct Reconnect {
     /// The id; a bridge answers `MISSING_DEVICE_ID` where it is missing.
-    #[serde(
-        default,
-        deserialize_with = "bounded::optional_id",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "bounded::optional_id", skip_serializing_if = "Option::is_none")]
     pub device_id: Option<String>,
     /// Protocol version; 0 for a peer that names none.
-    #[serde(
-        default,
-        deserialize_with = "number::or_zero",
-        skip_serializing_if = "is_zero"
-    )]
+    #[serde(default, deserialize_with = "number::or_zero", skip_serializing_if = "is_zero")]
     pub protocol: u32,
     /// Extensions that the agent knows.
     #[serde(default, skip_serializing_if = "Features::is_empty")]
@@ -254,11 +210,7 @@ pub struct Heartbeat {
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub load: Value,
     /// Executions that wait.
-    #[serde(
-        default,
-        deserialize_with = "number::fitting",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "number::fitting", skip_serializing_if = "Option::is_none")]
     pub queued_tasks: Option<u32>,
     /// Free memory in MiB.
     #[serde(
@@ -277,46 +229,22 @@ pub struct Heartbeat {
     )]
     pub total_memory_mb: Option<u64>,
     /// Load average over one minute.
-    #[serde(
-        default,
-        deserialize_with = "number::fitting",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "number::fitting", skip_serializing_if = "Option::is_none")]
     pub load_avg1m: Option<f64>,
     /// Load average over five minutes.
-    #[serde(
-        default,
-        deserialize_with = "number::fitting",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "number::fitting", skip_serializing_if = "Option::is_none")]
     pub load_avg5m: Option<f64>,
     /// Seconds since the machine started.
-    #[serde(
-        default,
-        deserialize_with = "number::fitting",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "number::fitting", skip_serializing_if = "Option::is_none")]
     pub uptime: Option<f64>,
     /// Host name (agent 3.x).
-    #[serde(
-        default,
-        deserialize_with = "bounded::name",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "bounded::name", skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
     /// Operating system (agent 3.x).
-    #[serde(
-        default,
-        deserialize_with = "bounded::name",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "bounded::name", skip_serializing_if = "Option::is_none")]
     pub os: Option<String>,
     /// Name of the device (agent 3.x).
-    #[serde(
-        default,
-        deserialize_with = "bounded::name",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "bounded::name", skip_serializing_if = "Option::is_none")]
     pub device_name: Option<String>,
     /// Capabilities (agent 3.x).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -339,25 +267,13 @@ pub struct CapabilitiesResult {
     #[serde(default, deserialize_with = "object_or_empty")]
     pub capabilities: Map<String, Value>,
     /// Host name.
-    #[serde(
-        default,
-        deserialize_with = "bounded::name",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "bounded::name", skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
     /// Operating system.
-    #[serde(
-        default,
-        deserialize_with = "bounded::name",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "bounded::name", skip_serializing_if = "Option::is_none")]
     pub os: Option<String>,
     /// Name of the device.
-    #[serde(
-        default,
-        deserialize_with = "bounded::name",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "bounded::name", skip_serializing_if = "Option::is_none")]
     pub device_name: Option<String>,
 }
 

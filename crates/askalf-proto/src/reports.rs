@@ -27,11 +27,7 @@ pub struct ExecutionAccepted {
     #[serde(deserialize_with = "bounded::id")]
     pub execution_id: String,
     /// What runs it.
-    #[serde(
-        default,
-        deserialize_with = "Executor::optional",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "Executor::optional", skip_serializing_if = "Option::is_none")]
     pub executor: Option<Executor>,
 }
 
@@ -85,31 +81,15 @@ impl ExecutionProgress {
 struct ProgressWire {
     #[serde(deserialize_with = "bounded::id")]
     execution_id: String,
-    #[serde(
-        default,
-        deserialize_with = "bounded::name",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "bounded::name", skip_serializing_if = "Option::is_none")]
     progress_type: Option<String>,
-    #[serde(
-        default,
-        deserialize_with = "text_or_json",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "text_or_json", skip_serializing_if = "Option::is_none")]
     data: Option<String>,
-    #[serde(
-        default,
-        deserialize_with = "number::fitting",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "number::fitting", skip_serializing_if = "Option::is_none")]
     bytes: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     chunk: Option<String>,
-    #[serde(
-        default,
-        deserialize_with = "number::fitting",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "number::fitting", skip_serializing_if = "Option::is_none")]
     progress: Option<f64>,
 }
 
@@ -238,42 +218,22 @@ pub struct ExecutionFailed {
     #[serde(default, deserialize_with = "text_or_empty")]
     pub error: String,
     /// What ran it.
-    #[serde(
-        default,
-        deserialize_with = "Executor::optional",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "Executor::optional", skip_serializing_if = "Option::is_none")]
     pub executor: Option<Executor>,
     /// Exit status, where the task exited.
-    #[serde(
-        default,
-        deserialize_with = "number::fitting",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "number::fitting", skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
     /// Number of the signal that ended the task.
-    #[serde(
-        default,
-        deserialize_with = "number::fitting",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "number::fitting", skip_serializing_if = "Option::is_none")]
     pub signal: Option<i32>,
     /// How it came to its end; one that we do not know counts as none.
-    #[serde(
-        default,
-        deserialize_with = "Cause::lenient",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "Cause::lenient", skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
     /// What the task wrote until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
     /// How long it ran, in milliseconds.
-    #[serde(
-        default,
-        deserialize_with = "number::fitting",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "number::fitting", skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
 }
 

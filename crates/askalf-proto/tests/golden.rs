@@ -3,10 +3,7 @@
 //! `golden/{agent,bridge}` hold what we write, one file per variant (`VARIANT.json`, more as `VARIANT-CASE.json`).
 //! `golden/legacy` holds what older peers write and what it means to us.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a helper of a test ends at the first surprise, as the test does"
-)]
+#![allow(clippy::unwrap_used, reason = "a helper of a test ends at the first surprise, as the test does")]
 
 use std::collections::BTreeSet;
 use std::fs;
