@@ -1,6 +1,5 @@
 //! Messages from an agent to its bridge.
 
-use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -14,6 +13,7 @@ use crate::number;
 use crate::reports::{
     ExecutionAccepted, ExecutionComplete, ExecutionFailed, ExecutionProgress, ExecutionQueued,
 };
+use crate::word::words;
 
 /// A message from an agent to its bridge.
 #[derive(Debug, Clone)]
@@ -71,7 +71,7 @@ pub struct Register {
     #[serde(default, deserialize_with = "bounded::name", skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// Protocol version; 0 for a peer that names none.
-    #[serde(default, deserialize_with = "number::or_zero", skip_serializing_if = "is_zero")]
+    #[serde(default, deserialize_with = "number::or_zero", skip_serializing_if = "number::is_zero")]
     pub protocol: u32,
     /// Extensions that the agent knows.
     #[serde(default, skip_serializing_if = "Features::is_empty")]
@@ -82,8 +82,7 @@ pub struct Register {
 }
 
 /// Kind of device. An unknown word counts as [`DeviceType::Cli`], as the forge's table has no place for it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DeviceType {
     /// The command-line agent.
     #[default]
@@ -102,30 +101,17 @@ pub enum DeviceType {
     Rpi,
 }
 
+words! { DeviceType, from_wire:
+    Cli = "cli",
+    Browser = "browser",
+    Desktop = "desktop",
+    Vscode = "vscode",
+    Android = "android",
+    Ios = "ios",
+    Rpi = "rpi",
+}
+
 impl DeviceType {
-    const ALL: [Self; 7] = [
-        Self::Cli,
-        Self::Browser,
-        Self::Desktop,
-        Self::Vscode,
-        Self::Android,
-        Self::Ios,
-        Self::Rpi,
-    ];
-
-    /// The kind as it stands on the wire and in `agent_devices.device_type`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Cli => "cli",
-            Self::Browser => "browser",
-            Self::Desktop => "desktop",
-            Self::Vscode => "vscode",
-            Self::Android => "android",
-            Self::Ios => "ios",
-            Self::Rpi => "rpi",
-        }
-    }
-
     /// The forge's category of this kind: `agent_devices.device_category`.
     pub fn category(self) -> &'static str {
         match self {
@@ -146,16 +132,16 @@ impl FromStr for DeviceType {
     type Err = ParseDeviceTypeError;
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.as_str() == word)
-            .ok_or(ParseDeviceTypeError)
+        Self::from_wire(word).ok_or(ParseDeviceTypeError)
     }
 }
 
 fn device_type<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DeviceType, D::Error> {
     let word = bounded::name(deserializer)?;
-    Ok(word.and_then(|word| word.parse().ok()).unwrap_or_default())
+    Ok(word
+        .as_deref()
+        .and_then(DeviceType::from_wire)
+        .unwrap_or_default())
 }
 
 /// Hardware facts of a registration; each may be missing.
@@ -189,7 +175,7 @@ pub struct Reconnect {
     #[serde(default, deserialize_with = "bounded::optional_id", skip_serializing_if = "Option::is_none")]
     pub device_id: Option<String>,
     /// Protocol version; 0 for a peer that names none.
-    #[serde(default, deserialize_with = "number::or_zero", skip_serializing_if = "is_zero")]
+    #[serde(default, deserialize_with = "number::or_zero", skip_serializing_if = "number::is_zero")]
     pub protocol: u32,
     /// Extensions that the agent knows.
     #[serde(default, skip_serializing_if = "Features::is_empty")]
@@ -294,16 +280,6 @@ impl Forwarded {
             .iter()
             .any(|prefix| kind.starts_with(prefix))
     }
-}
-
-impl fmt::Display for DeviceType {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
-    }
-}
-
-fn is_zero(value: &u32) -> bool {
-    *value == 0
 }
 
 /// `null` and a missing field are no capabilities.

@@ -42,7 +42,7 @@ pub struct Registered {
     #[serde(default, deserialize_with = "bounded::optional_id", skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
     /// Protocol version of the bridge; 0 for a forge that names none.
-    #[serde(default, deserialize_with = "number::or_zero", skip_serializing_if = "is_zero")]
+    #[serde(default, deserialize_with = "number::or_zero", skip_serializing_if = "number::is_zero")]
     pub protocol: u32,
     /// Extensions that the bridge knows.
     #[serde(default, skip_serializing_if = "Features::is_empty")]
@@ -185,8 +185,4 @@ pub struct ExecutionAck {
     /// The execution.
     #[serde(deserialize_with = "bounded::id")]
     pub execution_id: String,
-}
-
-fn is_zero(value: &u32) -> bool {
-    *value == 0
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use askalf_proto::{AgentMessage, BridgeMessage, decode_agent, decode_bridge};
+use askalf_proto::{AgentMessage, BridgeMessage, ErrorCode, decode_agent, decode_bridge};
 use serde_json::Value;
 
 /// Names every variant of an enum once: a new one does not compile until it is named here, and then fails the test
@@ -67,6 +67,12 @@ fn agent_frames_are_written_as_recorded() {
 fn bridge_frames_are_written_as_recorded() {
     let seen = check_folder("bridge", |frame| {
         let message = decode_bridge(frame).unwrap();
+        if let BridgeMessage::Error(error) = &message {
+            assert!(
+                !matches!(error.code, ErrorCode::Other(_)),
+                "{frame}: we send no code without a name"
+            );
+        }
         (bridge_variant(&message), message.encode().unwrap())
     });
     assert_eq!(
