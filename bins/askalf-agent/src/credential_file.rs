@@ -43,14 +43,14 @@ impl CredentialSource for CredentialFile {
     fn load(&self) -> Result<LoadedCredential, NoCredential> {
         // Before the load: a change in between then shows as a new generation.
         let generation = self.generation();
-        let (token, url) = match load_with(&self.home, &self.options) {
+        let (token, url, insecure) = match load_with(&self.home, &self.options) {
             LoadOutcome::Ready(credential) | LoadOutcome::Plaintext { credential, .. } => {
                 let Credential { token, config, .. } = credential;
-                (token, config.url)
+                (token, config.url, config.insecure)
             }
             LoadOutcome::Refused(unreadable) => return Err(refused(&unreadable, generation)),
             outcome @ LoadOutcome::Absent => match &self.environment.token {
-                Some(token) => (token.clone(), None),
+                Some(token) => (token.clone(), None, false),
                 None => {
                     return Err(NoCredential {
                         kind: NoCredentialKind::Absent,
@@ -66,6 +66,7 @@ impl CredentialSource for CredentialFile {
             Some(url) => Ok(LoadedCredential {
                 token,
                 url,
+                insecure,
                 generation,
             }),
             None => Err(NoCredential {

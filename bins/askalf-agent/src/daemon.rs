@@ -217,7 +217,6 @@ fn tell_recovery(recovery: &Recovery) {
 fn options(config: &AgentConfig) -> AgentOptions {
     let mut options = AgentOptions::new(device_facts(config.device_name.clone()));
     options.max_concurrent = config.max_concurrent.unwrap_or(DEFAULT_CONCURRENT);
-    options.insecure = config.insecure;
     if let Some(timeout) = config.execution_timeout_ms {
         options.default_timeout = Duration::from_millis(timeout);
     }

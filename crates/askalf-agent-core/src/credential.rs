@@ -26,6 +26,8 @@ pub struct LoadedCredential {
     pub token: Token,
     /// The bridge to present it to, as configured (`http(s)://` or `ws(s)://`).
     pub url: String,
+    /// Whether the token may cross a network in plain text on its way there.
+    pub insecure: bool,
     /// See [`CredentialSource::generation`].
     pub generation: u64,
 }

@@ -1,6 +1,5 @@
 //! Messages from an agent to its bridge.
 
-use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -14,6 +13,7 @@ use crate::number;
 use crate::reports::{
     ExecutionAccepted, ExecutionComplete, ExecutionFailed, ExecutionProgress, ExecutionQueued,
 };
+use crate::word::words;
 
 /// A message from an agent to its bridge.
 #[derive(Debug, Clone)]
@@ -47,25 +47,13 @@ pub enum AgentMessage {
 #[serde(rename_all = "camelCase")]
 pub struct Register {
     /// Name that a person gave the device.
-    #[serde(
-        default,
-        deserialize_with = "bounded::name",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "bounded::name", skip_serializing_if = "Option::is_none")]
     pub device_name: Option<String>,
     /// Host name.
-    #[serde(
-        default,
-        deserialize_with = "bounded::name",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "bounded::name", skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
     /// Operating system.
-    #[serde(
-        default,
-        deserialize_with = "bounded::name",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "bounded::name", skip_serializing_if = "Option::is_none")]
     pub os: Option<String>,
     /// What the device can do: booleans, or mixed values since agent 2.4.
     #[serde(default, deserialize_with = "object_or_empty")]
@@ -77,25 +65,13 @@ pub struct Register {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_info: Option<SystemInfo>,
     /// Most tasks at once.
-    #[serde(
-        default,
-        deserialize_with = "number::fitting",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "number::fitting", skip_serializing_if = "Option::is_none")]
     pub max_concurrent: Option<u32>,
     /// Version of the agent.
-    #[serde(
-        default,
-        deserialize_with = "bounded::name",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "bounded::name", skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// Protocol version; 0 for a peer that names none.
-    #[serde(
-        default,
-        deserialize_with = "number::or_zero",
-        skip_serializing_if = "is_zero"
-    )]
+    #[serde(default, deserialize_with = "number::or_zero", skip_serializing_if = "number::is_zero")]
     pub protocol: u32,
     /// Extensions that the agent knows.
     #[serde(default, skip_serializing_if = "Features::is_empty")]
@@ -106,8 +82,7 @@ pub struct Register {
 }
 
 /// Kind of device. An unknown word counts as [`DeviceType::Cli`], as the forge's table has no place for it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DeviceType {
     /// The command-line agent.
     #[default]
@@ -126,30 +101,17 @@ pub enum DeviceType {
     Rpi,
 }
 
+words! { DeviceType, from_wire:
+    Cli = "cli",
+    Browser = "browser",
+    Desktop = "desktop",
+    Vscode = "vscode",
+    Android = "android",
+    Ios = "ios",
+    Rpi = "rpi",
+}
+
 impl DeviceType {
-    const ALL: [Self; 7] = [
-        Self::Cli,
-        Self::Browser,
-        Self::Desktop,
-        Self::Vscode,
-        Self::Android,
-        Self::Ios,
-        Self::Rpi,
-    ];
-
-    /// The kind as it stands on the wire and in `agent_devices.device_type`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Cli => "cli",
-            Self::Browser => "browser",
-            Self::Desktop => "desktop",
-            Self::Vscode => "vscode",
-            Self::Android => "android",
-            Self::Ios => "ios",
-            Self::Rpi => "rpi",
-        }
-    }
-
     /// The forge's category of this kind: `agent_devices.device_category`.
     pub fn category(self) -> &'static str {
         match self {
@@ -170,16 +132,16 @@ impl FromStr for DeviceType {
     type Err = ParseDeviceTypeError;
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.as_str() == word)
-            .ok_or(ParseDeviceTypeError)
+        Self::from_wire(word).ok_or(ParseDeviceTypeError)
     }
 }
 
 fn device_type<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DeviceType, D::Error> {
     let word = bounded::name(deserializer)?;
-    Ok(word.and_then(|word| word.parse().ok()).unwrap_or_default())
+    Ok(word
+        .as_deref()
+        .and_then(DeviceType::from_wire)
+        .unwrap_or_default())
 }
 
 /// Hardware facts of a registration; each may be missing.
@@ -187,18 +149,10 @@ fn device_type<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DeviceType,
 #[serde(rename_all = "camelCase")]
 pub struct SystemInfo {
     /// Processor architecture, in Node's spelling (`x64`, `arm64`).
-    #[serde(
-        default,
-        deserialize_with = "bounded::name",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "bounded::name", skip_serializing_if = "Option::is_none")]
     pub arch: Option<String>,
     /// Logical processors.
-    #[serde(
-        default,
-        deserialize_with = "number::fitting",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "number::fitting", skip_serializing_if = "Option::is_none")]
     pub cpu_cores: Option<u32>,
     /// Memory in MiB.
     #[serde(
@@ -209,11 +163,7 @@ pub struct SystemInfo {
     )]
     pub total_memory_mb: Option<u64>,
     /// Version of Node, from agents that run on it.
-    #[serde(
-        default,
-        deserialize_with = "bounded::name",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "bounded::name", skip_serializing_if = "Option::is_none")]
     pub node_version: Option<String>,
 }
 
@@ -222,18 +172,10 @@ pub struct SystemInfo {
 #[serde(rename_all = "camelCase")]
 pub struct Reconnect {
     /// The id; a bridge answers `MISSING_DEVICE_ID` where it is missing.
-    #[serde(
-        default,
-        deserialize_with = "bounded::optional_id",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "bounded::optional_id", skip_serializing_if = "Option::is_none")]
     pub device_id: Option<String>,
     /// Protocol version; 0 for a peer that names none.
-    #[serde(
-        default,
-        deserialize_with = "number::or_zero",
-        skip_serializing_if = "is_zero"
-    )]
+    #[serde(default, deserialize_with = "number::or_zero", skip_serializing_if = "number::is_zero")]
     pub protocol: u32,
     /// Extensions that the agent knows.
     #[serde(default, skip_serializing_if = "Features::is_empty")]
@@ -254,11 +196,7 @@ pub struct Heartbeat {
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub load: Value,
     /// Executions that wait.
-    #[serde(
-        default,
-        deserialize_with = "number::fitting",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "number::fitting", skip_serializing_if = "Option::is_none")]
     pub queued_tasks: Option<u32>,
     /// Free memory in MiB.
     #[serde(
@@ -277,46 +215,22 @@ pub struct Heartbeat {
     )]
     pub total_memory_mb: Option<u64>,
     /// Load average over one minute.
-    #[serde(
-        default,
-        deserialize_with = "number::fitting",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "number::fitting", skip_serializing_if = "Option::is_none")]
     pub load_avg1m: Option<f64>,
     /// Load average over five minutes.
-    #[serde(
-        default,
-        deserialize_with = "number::fitting",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "number::fitting", skip_serializing_if = "Option::is_none")]
     pub load_avg5m: Option<f64>,
     /// Seconds since the machine started.
-    #[serde(
-        default,
-        deserialize_with = "number::fitting",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "number::fitting", skip_serializing_if = "Option::is_none")]
     pub uptime: Option<f64>,
     /// Host name (agent 3.x).
-    #[serde(
-        default,
-        deserialize_with = "bounded::name",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "bounded::name", skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
     /// Operating system (agent 3.x).
-    #[serde(
-        default,
-        deserialize_with = "bounded::name",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "bounded::name", skip_serializing_if = "Option::is_none")]
     pub os: Option<String>,
     /// Name of the device (agent 3.x).
-    #[serde(
-        default,
-        deserialize_with = "bounded::name",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "bounded::name", skip_serializing_if = "Option::is_none")]
     pub device_name: Option<String>,
     /// Capabilities (agent 3.x).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -339,25 +253,13 @@ pub struct CapabilitiesResult {
     #[serde(default, deserialize_with = "object_or_empty")]
     pub capabilities: Map<String, Value>,
     /// Host name.
-    #[serde(
-        default,
-        deserialize_with = "bounded::name",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "bounded::name", skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
     /// Operating system.
-    #[serde(
-        default,
-        deserialize_with = "bounded::name",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "bounded::name", skip_serializing_if = "Option::is_none")]
     pub os: Option<String>,
     /// Name of the device.
-    #[serde(
-        default,
-        deserialize_with = "bounded::name",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "bounded::name", skip_serializing_if = "Option::is_none")]
     pub device_name: Option<String>,
 }
 
@@ -378,16 +280,6 @@ impl Forwarded {
             .iter()
             .any(|prefix| kind.starts_with(prefix))
     }
-}
-
-impl fmt::Display for DeviceType {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
-    }
-}
-
-fn is_zero(value: &u32) -> bool {
-    *value == 0
 }
 
 /// `null` and a missing field are no capabilities.

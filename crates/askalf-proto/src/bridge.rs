@@ -39,28 +39,16 @@ pub struct Registered {
     #[serde(deserialize_with = "bounded::id")]
     pub device_id: String,
     /// The user that owns the key.
-    #[serde(
-        default,
-        deserialize_with = "bounded::optional_id",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "bounded::optional_id", skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
     /// Protocol version of the bridge; 0 for a forge that names none.
-    #[serde(
-        default,
-        deserialize_with = "number::or_zero",
-        skip_serializing_if = "is_zero"
-    )]
+    #[serde(default, deserialize_with = "number::or_zero", skip_serializing_if = "number::is_zero")]
     pub protocol: u32,
     /// Extensions that the bridge knows.
     #[serde(default, skip_serializing_if = "Features::is_empty")]
     pub features: Features,
     /// How often the device should beat, in milliseconds, where the bridge says.
-    #[serde(
-        default,
-        deserialize_with = "number::fitting",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "number::fitting", skip_serializing_if = "Option::is_none")]
     pub heartbeat_interval_ms: Option<u64>,
 }
 
@@ -74,18 +62,10 @@ pub struct BridgeError {
     #[serde(default)]
     pub message: String,
     /// Why, where the bridge tells.
-    #[serde(
-        default,
-        deserialize_with = "Reason::lenient",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "Reason::lenient", skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
     /// When to try again, in milliseconds from now.
-    #[serde(
-        default,
-        deserialize_with = "number::fitting",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "number::fitting", skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
 }
 
@@ -101,11 +81,7 @@ pub struct Ping {
 #[serde(rename_all = "camelCase")]
 pub struct CapabilitiesScan {
     /// The device.
-    #[serde(
-        default,
-        deserialize_with = "bounded::optional_id",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "bounded::optional_id", skip_serializing_if = "Option::is_none")]
     pub device_id: Option<String>,
 }
 
@@ -117,18 +93,10 @@ pub struct TaskDispatch {
     #[serde(deserialize_with = "bounded::id")]
     pub execution_id: String,
     /// The forge's agent in whose name it runs.
-    #[serde(
-        default,
-        deserialize_with = "bounded::optional_id",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "bounded::optional_id", skip_serializing_if = "Option::is_none")]
     pub agent_id: Option<String>,
     /// That agent's name.
-    #[serde(
-        default,
-        deserialize_with = "bounded::name",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "bounded::name", skip_serializing_if = "Option::is_none")]
     pub agent_name: Option<String>,
     /// What to do. Without it the device refuses the task, and says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -140,18 +108,10 @@ pub struct TaskDispatch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_budget: Option<f64>,
     /// What should run it, in the older word: `auto`, `claude` or `shell`.
-    #[serde(
-        default,
-        deserialize_with = "Executor::optional",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "Executor::optional", skip_serializing_if = "Option::is_none")]
     pub mode: Option<Executor>,
     /// What should run it, in the newer word: `claude`, `codex` or `shell`.
-    #[serde(
-        default,
-        deserialize_with = "Executor::optional",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "Executor::optional", skip_serializing_if = "Option::is_none")]
     pub executor: Option<Executor>,
     /// Longest run, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -225,8 +185,4 @@ pub struct ExecutionAck {
     /// The execution.
     #[serde(deserialize_with = "bounded::id")]
     pub execution_id: String,
-}
-
-fn is_zero(value: &u32) -> bool {
-    *value == 0
 }

@@ -1,8 +1,9 @@
 //! Error codes, rejection reasons and close codes.
 
-use std::fmt;
+use serde::{Deserialize, Deserializer};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use crate::bounded;
+use crate::word::words;
 
 /// `code` of a `device:error`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,10 +18,14 @@ pub enum ErrorCode {
     InvalidJson,
     /// This socket has registered already.
     AlreadyRegistered,
+    /// A message that needs a registration came before it. An extension of this project.
+    NotRegistered,
     /// `device:reconnect` named no device.
     MissingDeviceId,
     /// `device:reconnect` named a device that does not exist or belongs to another key.
     DeviceNotFound,
+    /// A result is of no execution of this device; the device may forget it. An extension of this project.
+    ExecutionNotFound,
     /// The message type is not one the peer knows. Never fatal.
     UnknownType,
     /// The peer failed. Never says anything about the credential.
@@ -31,56 +36,24 @@ pub enum ErrorCode {
     Other(String),
 }
 
-impl ErrorCode {
-    /// The code as it stands on the wire.
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::AuthRequired => "AUTH_REQUIRED",
-            Self::AuthFailed => "AUTH_FAILED",
-            Self::UserNotFound => "USER_NOT_FOUND",
-            Self::InvalidJson => "INVALID_JSON",
-            Self::AlreadyRegistered => "ALREADY_REGISTERED",
-            Self::MissingDeviceId => "MISSING_DEVICE_ID",
-            Self::DeviceNotFound => "DEVICE_NOT_FOUND",
-            Self::UnknownType => "UNKNOWN_TYPE",
-            Self::InternalError => "INTERNAL_ERROR",
-            Self::ServerShutdown => "SERVER_SHUTDOWN",
-            Self::Other(code) => code,
-        }
-    }
-
-    fn from_wire(code: &str) -> Self {
-        match code {
-            "AUTH_REQUIRED" => Self::AuthRequired,
-            "AUTH_FAILED" => Self::AuthFailed,
-            "USER_NOT_FOUND" => Self::UserNotFound,
-            "INVALID_JSON" => Self::InvalidJson,
-            "ALREADY_REGISTERED" => Self::AlreadyRegistered,
-            "MISSING_DEVICE_ID" => Self::MissingDeviceId,
-            "DEVICE_NOT_FOUND" => Self::DeviceNotFound,
-            "UNKNOWN_TYPE" => Self::UnknownType,
-            "INTERNAL_ERROR" => Self::InternalError,
-            "SERVER_SHUTDOWN" => Self::ServerShutdown,
-            other => Self::Other(other.to_owned()),
-        }
-    }
-}
-
-impl fmt::Display for ErrorCode {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
-    }
-}
-
-impl Serialize for ErrorCode {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
+words! { ErrorCode or Other, from_wire:
+    AuthRequired = "AUTH_REQUIRED",
+    AuthFailed = "AUTH_FAILED",
+    UserNotFound = "USER_NOT_FOUND",
+    InvalidJson = "INVALID_JSON",
+    AlreadyRegistered = "ALREADY_REGISTERED",
+    NotRegistered = "NOT_REGISTERED",
+    MissingDeviceId = "MISSING_DEVICE_ID",
+    DeviceNotFound = "DEVICE_NOT_FOUND",
+    ExecutionNotFound = "EXECUTION_NOT_FOUND",
+    UnknownType = "UNKNOWN_TYPE",
+    InternalError = "INTERNAL_ERROR",
+    ServerShutdown = "SERVER_SHUTDOWN",
 }
 
 impl<'de> Deserialize<'de> for ErrorCode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        crate::bounded::id(deserializer).map(|code| Self::from_wire(&code))
+        bounded::id(deserializer).map(|code| Self::from_wire(&code))
     }
 }
 
@@ -104,49 +77,20 @@ pub enum Reason {
     Overloaded,
 }
 
+words! { Reason, from_wire:
+    Unknown = "unknown",
+    Revoked = "revoked",
+    Expired = "expired",
+    ScopeMissing = "scope_missing",
+    UserInactive = "user_inactive",
+    Unavailable = "unavailable",
+    Overloaded = "overloaded",
+}
+
 impl Reason {
-    /// The reason as it stands on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-            Self::Revoked => "revoked",
-            Self::Expired => "expired",
-            Self::ScopeMissing => "scope_missing",
-            Self::UserInactive => "user_inactive",
-            Self::Unavailable => "unavailable",
-            Self::Overloaded => "overloaded",
-        }
-    }
-
-    /// The reason that a word on the wire stands for, if it is one we know.
-    pub fn from_wire(reason: &str) -> Option<Self> {
-        Some(match reason {
-            "unknown" => Self::Unknown,
-            "revoked" => Self::Revoked,
-            "expired" => Self::Expired,
-            "scope_missing" => Self::ScopeMissing,
-            "user_inactive" => Self::UserInactive,
-            "unavailable" => Self::Unavailable,
-            "overloaded" => Self::Overloaded,
-            _ => return None,
-        })
-    }
-
     pub(crate) fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Self>, D::Error> {
-        let reason = crate::bounded::optional_id(deserializer)?;
+        let reason = bounded::optional_id(deserializer)?;
         Ok(reason.as_deref().and_then(Self::from_wire))
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
-    }
-}
-
-impl Serialize for Reason {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
     }
 }
 

@@ -64,7 +64,8 @@ impl AgentMessage {
     /// The frame to send, in the spelling that the forge reads.
     ///
     /// # Errors
-    /// [`EncodeError::TooLarge`] where the frame would exceed [`MAX_FRAME_OUT`].
+    /// [`EncodeError::TooLarge`] where the frame would exceed [`MAX_FRAME_OUT`]; [`EncodeError::NotJson`] where a value in it has no
+    /// JSON form, which none of the types of this crate has.
     pub fn encode(&self) -> Result<String, EncodeError> {
         match self {
             Self::Register(payload) => frame(self.kind(), payload),
@@ -99,7 +100,8 @@ impl BridgeMessage {
     /// The frame to send.
     ///
     /// # Errors
-    /// [`EncodeError::TooLarge`] where the frame would exceed [`MAX_FRAME_OUT`].
+    /// [`EncodeError::TooLarge`] where the frame would exceed [`MAX_FRAME_OUT`]; [`EncodeError::NotJson`] where a value in it has no
+    /// JSON form, which none of the types of this crate has.
     pub fn encode(&self) -> Result<String, EncodeError> {
         match self {
             Self::Registered(payload) => frame(self.kind(), payload),

@@ -1,8 +1,9 @@
 //! Words that several messages about executions share.
 
-use std::fmt;
+use serde::{Deserialize, Deserializer, Serialize};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use crate::bounded;
+use crate::word::words;
 
 /// What runs a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,43 +20,17 @@ pub enum Executor {
     Other(String),
 }
 
+words! { Executor or Other, pub from_wire:
+    Auto = "auto",
+    Shell = "shell",
+    Claude = "claude",
+    Codex = "codex",
+}
+
 impl Executor {
-    /// The executor as it stands on the wire.
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Auto => "auto",
-            Self::Shell => "shell",
-            Self::Claude => "claude",
-            Self::Codex => "codex",
-            Self::Other(name) => name,
-        }
-    }
-
-    /// The executor that a word stands for.
-    pub fn from_wire(name: &str) -> Self {
-        match name {
-            "auto" => Self::Auto,
-            "shell" => Self::Shell,
-            "claude" => Self::Claude,
-            "codex" => Self::Codex,
-            other => Self::Other(other.to_owned()),
-        }
-    }
-
     pub(crate) fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Self>, D::Error> {
-        Ok(crate::bounded::optional_id(deserializer)?.map(|name| Self::from_wire(&name)))
-    }
-}
-
-impl fmt::Display for Executor {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
-    }
-}
-
-impl Serialize for Executor {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
+        let name = bounded::optional_id(deserializer)?;
+        Ok(name.as_deref().map(Self::from_wire))
     }
 }
 
@@ -78,58 +53,25 @@ pub enum Cause {
     Refused,
 }
 
+words! { Cause, pub from_wire:
+    Exit = "exit",
+    Signal = "signal",
+    Timeout = "timeout",
+    Cancelled = "cancelled",
+    Interrupted = "interrupted",
+    Expired = "expired",
+    Refused = "refused",
+}
+
 impl Cause {
-    /// Every cause.
-    pub const ALL: [Self; 7] = [
-        Self::Exit,
-        Self::Signal,
-        Self::Timeout,
-        Self::Cancelled,
-        Self::Interrupted,
-        Self::Expired,
-        Self::Refused,
-    ];
-
-    /// The cause as it stands on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Exit => "exit",
-            Self::Signal => "signal",
-            Self::Timeout => "timeout",
-            Self::Cancelled => "cancelled",
-            Self::Interrupted => "interrupted",
-            Self::Expired => "expired",
-            Self::Refused => "refused",
-        }
-    }
-
-    /// The cause that a word stands for, if it is one we know.
-    pub fn from_wire(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|cause| cause.as_str() == word)
-    }
-
     pub(crate) fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Self>, D::Error> {
-        Ok(crate::bounded::optional_id(deserializer)?
-            .as_deref()
-            .and_then(Self::from_wire))
-    }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
-    }
-}
-
-impl Serialize for Cause {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
+        let cause = bounded::optional_id(deserializer)?;
+        Ok(cause.as_deref().and_then(Self::from_wire))
     }
 }
 
 /// The stream that a piece of output was written to: `progressType`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OutputStream {
     /// Standard output.
     Stdout,
@@ -138,7 +80,7 @@ pub enum OutputStream {
 }
 
 impl OutputStream {
-    /// The stream as it stands on the wire.
+    /// The word as it stands on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Stdout => "stdout",
@@ -152,7 +94,7 @@ impl OutputStream {
 #[serde(rename_all = "camelCase")]
 pub struct HeldExecution {
     /// The execution.
-    #[serde(deserialize_with = "crate::bounded::id")]
+    #[serde(deserialize_with = "bounded::id")]
     pub execution_id: String,
     /// How far it is.
     pub state: HeldState,

@@ -12,6 +12,7 @@ mod negotiation;
 mod number;
 mod reports;
 mod text;
+mod word;
 
 pub use agent::{
     AgentMessage, CapabilitiesResult, DeviceType, Forwarded, Heartbeat, ParseDeviceTypeError, Pong,

@@ -17,8 +17,9 @@ pub const MAX_ID: usize = 128;
 /// Longest name or single-line text (device name, host name, version), in bytes: the forge's columns hold 255.
 pub const MAX_NAME: usize = 255;
 
-/// Most executions that a device may say it holds in one registration.
-pub const MAX_HELD_EXECUTIONS: usize = 512;
+/// Most executions that a device may say it holds in one registration: as many of the longest identifiers leave a third
+/// of [`MAX_CONTROL_PAYLOAD`] to what the device says of itself.
+pub const MAX_HELD_EXECUTIONS: usize = 256;
 
 /// Bytes kept free for everything but `output` and `error` in a frame that carries a result.
 pub const RESULT_OVERHEAD: usize = 16 * 1024;

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::word::words;
+
 /// Version of the protocol that this crate speaks. A peer that names none speaks 0.
 pub const PROTOCOL: u32 = 1;
 
@@ -17,17 +19,9 @@ pub enum Feature {
     Resume,
 }
 
-impl Feature {
-    /// Every feature of this version.
-    pub const ALL: [Self; 2] = [Self::ExecutionAck, Self::Resume];
-
-    /// The feature as it stands on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ExecutionAck => "execution-ack",
-            Self::Resume => "resume",
-        }
-    }
+words! { Feature, from_wire:
+    ExecutionAck = "execution-ack",
+    Resume = "resume",
 }
 
 /// A set of features. Words that we do not know are dropped on decoding: neither side uses what the other
@@ -52,7 +46,7 @@ impl Features {
 
     /// Every feature of this version.
     pub fn all() -> Self {
-        Feature::ALL.into_iter().collect()
+        Feature::ALL.iter().copied().collect()
     }
 
     /// Whether the feature is in the set.
@@ -80,16 +74,13 @@ impl FromIterator<Feature> for Features {
 
 impl Serialize for Features {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|feature| feature.as_str()))
+        serializer.collect_seq(&self.0)
     }
 }
 
 impl<'de> Deserialize<'de> for Features {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let words = Option::<Vec<String>>::deserialize(deserializer)?.unwrap_or_default();
-        Ok(Feature::ALL
-            .into_iter()
-            .filter(|feature| words.iter().any(|word| word == feature.as_str()))
-            .collect())
+        Ok(words.iter().filter_map(|word| Feature::from_wire(word)).collect())
     }
 }

@@ -75,6 +75,11 @@ pub(crate) fn or_zero<'de, D: Deserializer<'de>, T: Measure + Default>(
     fitting(deserializer).map(Option::unwrap_or_default)
 }
 
+/// Whether a field says as much as a missing one.
+pub(crate) fn is_zero(value: &u32) -> bool {
+    *value == 0
+}
+
 struct Fitting<T>(PhantomData<T>);
 
 impl<'de, T: Measure> Visitor<'de> for Fitting<T> {

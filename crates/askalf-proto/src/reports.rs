@@ -1,6 +1,6 @@
 //! What a device reports about its executions.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::bounded;
@@ -27,11 +27,7 @@ pub struct ExecutionAccepted {
     #[serde(deserialize_with = "bounded::id")]
     pub execution_id: String,
     /// What runs it.
-    #[serde(
-        default,
-        deserialize_with = "Executor::optional",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "Executor::optional", skip_serializing_if = "Option::is_none")]
     pub executor: Option<Executor>,
 }
 
@@ -80,36 +76,21 @@ impl ExecutionProgress {
     }
 }
 
-#[derive(Serialize, Deserialize)]
+/// Every spelling, as it is read.
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ProgressWire {
     #[serde(deserialize_with = "bounded::id")]
     execution_id: String,
-    #[serde(
-        default,
-        deserialize_with = "bounded::name",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "bounded::name")]
     progress_type: Option<String>,
-    #[serde(
-        default,
-        deserialize_with = "text_or_json",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "text_or_json")]
     data: Option<String>,
-    #[serde(
-        default,
-        deserialize_with = "number::fitting",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "number::fitting")]
     bytes: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     chunk: Option<String>,
-    #[serde(
-        default,
-        deserialize_with = "number::fitting",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "number::fitting")]
     progress: Option<f64>,
 }
 
@@ -137,29 +118,38 @@ impl<'de> Deserialize<'de> for ExecutionProgress {
     }
 }
 
+/// The one spelling that is written.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProgressOut<'a> {
+    execution_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress_type: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<f64>,
+}
+
 impl Serialize for ExecutionProgress {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut wire = ProgressWire {
-            execution_id: self.execution_id.clone(),
-            progress_type: None,
-            data: None,
-            bytes: None,
-            chunk: None,
-            progress: None,
-        };
-        match &self.chunk {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (progress_type, data, progress) = match &self.chunk {
             ProgressChunk::Output { progress_type, data } => {
-                wire.progress_type = Some(progress_type.clone());
-                wire.data = Some(data.clone());
+                (Some(progress_type.as_str()), Some(data.as_str()), None)
             }
             ProgressChunk::Chunk { chunk, .. } => {
-                wire.progress_type = Some(OutputStream::Stdout.as_str().to_owned());
-                wire.data = Some(chunk.clone());
+                (Some(OutputStream::Stdout.as_str()), Some(chunk.as_str()), None)
             }
-            ProgressChunk::Level(level) => wire.progress = Some(*level),
-            ProgressChunk::Nothing => {}
+            ProgressChunk::Level(level) => (None, None, Some(*level)),
+            ProgressChunk::Nothing => (None, None, None),
+        };
+        ProgressOut {
+            execution_id: &self.execution_id,
+            progress_type,
+            data,
+            progress,
         }
-        wire.serialize(serializer)
+        .serialize(serializer)
     }
 }
 
@@ -238,42 +228,22 @@ pub struct ExecutionFailed {
     #[serde(default, deserialize_with = "text_or_empty")]
     pub error: String,
     /// What ran it.
-    #[serde(
-        default,
-        deserialize_with = "Executor::optional",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "Executor::optional", skip_serializing_if = "Option::is_none")]
     pub executor: Option<Executor>,
     /// Exit status, where the task exited.
-    #[serde(
-        default,
-        deserialize_with = "number::fitting",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "number::fitting", skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
     /// Number of the signal that ended the task.
-    #[serde(
-        default,
-        deserialize_with = "number::fitting",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "number::fitting", skip_serializing_if = "Option::is_none")]
     pub signal: Option<i32>,
     /// How it came to its end; one that we do not know counts as none.
-    #[serde(
-        default,
-        deserialize_with = "Cause::lenient",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "Cause::lenient", skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
     /// What the task wrote until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
     /// How long it ran, in milliseconds.
-    #[serde(
-        default,
-        deserialize_with = "number::fitting",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "number::fitting", skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
 }
 

@@ -3,16 +3,13 @@
 //! `golden/{agent,bridge}` hold what we write, one file per variant (`VARIANT.json`, more as `VARIANT-CASE.json`).
 //! `golden/legacy` holds what older peers write and what it means to us.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a helper of a test ends at the first surprise, as the test does"
-)]
+#![allow(clippy::unwrap_used, reason = "a helper of a test ends at the first surprise, as the test does")]
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use askalf_proto::{AgentMessage, BridgeMessage, decode_agent, decode_bridge};
+use askalf_proto::{AgentMessage, BridgeMessage, ErrorCode, decode_agent, decode_bridge};
 use serde_json::Value;
 
 /// Names every variant of an enum once: a new one does not compile until it is named here, and then fails the test
@@ -70,6 +67,12 @@ fn agent_frames_are_written_as_recorded() {
 fn bridge_frames_are_written_as_recorded() {
     let seen = check_folder("bridge", |frame| {
         let message = decode_bridge(frame).unwrap();
+        if let BridgeMessage::Error(error) = &message {
+            assert!(
+                !matches!(error.code, ErrorCode::Other(_)),
+                "{frame}: we send no code without a name"
+            );
+        }
         (bridge_variant(&message), message.encode().unwrap())
     });
     assert_eq!(

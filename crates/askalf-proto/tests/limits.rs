@@ -1,8 +1,9 @@
 //! What is refused for its size, and with which words.
 
 use askalf_proto::{
-    AgentMessage, DecodeError, EncodeError, ExecutionComplete, MAX_CONTROL_PAYLOAD, MAX_FRAME_IN,
-    MAX_FRAME_OUT, MAX_HELD_EXECUTIONS, MAX_ID, decode_agent, decode_bridge,
+    AgentMessage, DecodeError, DeviceType, EncodeError, ExecutionComplete, Features, HeldExecution,
+    HeldState, MAX_CONTROL_PAYLOAD, MAX_FRAME_IN, MAX_FRAME_OUT, MAX_HELD_EXECUTIONS, MAX_ID, MAX_NAME,
+    Register, SystemInfo, decode_agent, decode_bridge,
 };
 use serde_json::json;
 
@@ -77,7 +78,7 @@ fn an_identifier_over_128_bytes_is_refused() {
 }
 
 #[test]
-fn more_than_512_held_executions_are_refused() {
+fn more_than_256_held_executions_are_refused() {
     let register = |count| {
         let held = vec![json!({"executionId": "e", "state": "queued"}); count];
         decode_agent(&json!({"type": "device:reconnect", "payload": {"executions": held}}).to_string())
@@ -88,6 +89,45 @@ fn more_than_512_held_executions_are_refused() {
         error.to_string(),
         "the payload of device:reconnect is larger than allowed"
     );
+}
+
+/// Otherwise a device that holds much would be refused at its registration, and never come back.
+#[test]
+fn the_largest_registration_is_small_enough_to_be_read() {
+    let name = Some("n".repeat(MAX_NAME));
+    let held = HeldExecution {
+        execution_id: "e".repeat(MAX_ID),
+        state: HeldState::Running,
+    };
+    let mut register = Register {
+        device_name: name.clone(),
+        hostname: name.clone(),
+        os: name.clone(),
+        device_type: DeviceType::Browser,
+        system_info: Some(SystemInfo {
+            arch: name.clone(),
+            cpu_cores: Some(u32::MAX),
+            total_memory_mb: Some(u64::MAX),
+            node_version: name.clone(),
+        }),
+        max_concurrent: Some(u32::MAX),
+        version: name,
+        protocol: u32::MAX,
+        features: Features::all(),
+        executions: vec![held; MAX_HELD_EXECUTIONS],
+        ..Register::default()
+    };
+    // Four times what the agents of all generations tell of their capabilities.
+    for n in 0..16 {
+        register
+            .capabilities
+            .insert(format!("capability_{n}"), "c".repeat(1024).into());
+    }
+    let frame = AgentMessage::Register(register.clone()).encode().unwrap();
+    let AgentMessage::Register(read) = decode_agent(&frame).unwrap() else {
+        panic!("another message")
+    };
+    assert_eq!(read, register);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::io;
 
 use askalf_bridge_auth::Token;
-use askalf_proto::{BridgeError, BridgeMessage, DecodeError, ErrorCode, one_line};
+use askalf_proto::{BridgeError, BridgeMessage, DecodeError, ErrorCode, Executor, one_line};
 
 /// Makes one harmless line of a peer's text, without the token, should the peer echo it.
 #[derive(Debug, Clone)]
@@ -18,9 +18,28 @@ impl Cleaner {
         one_line(&text.replace(self.0.expose_secret(), "[key]"))
     }
 
+    fn is_in(&self, text: &str) -> bool {
+        text.contains(self.0.expose_secret())
+    }
+
     /// The message with clean texts, where it has texts that are ever shown.
-    pub(crate) fn message(&self, message: BridgeMessage) -> BridgeMessage {
-        match message {
+    ///
+    /// # Errors
+    /// An id holds the token: ids are logged, kept and shown, and must not be altered, so there is no such message.
+    pub(crate) fn message(&self, message: BridgeMessage) -> Result<BridgeMessage, DecodeError> {
+        let id = match &message {
+            BridgeMessage::Registered(registered) => Some(&registered.device_id),
+            BridgeMessage::Dispatch(dispatch) => Some(&dispatch.execution_id),
+            BridgeMessage::Cancel(cancel) => Some(&cancel.execution_id),
+            BridgeMessage::ExecutionAck(ack) => Some(&ack.execution_id),
+            BridgeMessage::Error(_) | BridgeMessage::Ping(_) | BridgeMessage::CapabilitiesScan(_) => None,
+        };
+        if id.is_some_and(|id| self.is_in(id)) {
+            return Err(DecodeError::NotAMessage {
+                detail: "an id in it holds the key of this device".to_owned(),
+            });
+        }
+        Ok(match message {
             BridgeMessage::Error(error) => BridgeMessage::Error(BridgeError {
                 code: match error.code {
                     ErrorCode::Other(code) => ErrorCode::Other(self.text(&code)),
@@ -29,8 +48,16 @@ impl Cleaner {
                 message: self.text(&error.message),
                 ..error
             }),
+            BridgeMessage::Dispatch(mut dispatch) => {
+                for executor in [&mut dispatch.executor, &mut dispatch.mode] {
+                    if let Some(Executor::Other(name)) = executor {
+                        *name = self.text(name);
+                    }
+                }
+                BridgeMessage::Dispatch(dispatch)
+            }
             other => other,
-        }
+        })
     }
 
     pub(crate) fn decode_error(&self, error: DecodeError) -> DecodeError {
@@ -40,6 +67,15 @@ impl Cleaner {
             },
             DecodeError::NotAMessage { detail } => DecodeError::NotAMessage {
                 detail: self.text(&detail),
+            },
+            DecodeError::InvalidPayload {
+                kind,
+                detail,
+                execution_id,
+            } => DecodeError::InvalidPayload {
+                kind,
+                detail,
+                execution_id: execution_id.filter(|id| !self.is_in(id)),
             },
             other => other,
         }
@@ -66,7 +102,7 @@ mod tests {
         let frame = format!(
             r#"{{"type":"device:error","payload":{{"code":"{secret}","message":"no {secret}\n\u001b[1m!"}}}}"#
         );
-        let message = cleaner.message(decode_bridge(&frame).unwrap());
+        let message = cleaner.message(decode_bridge(&frame).unwrap()).unwrap();
         assert!(!format!("{message:?}").contains(secret), "{message:?}");
         let BridgeMessage::Error(error) = message else {
             panic!("no error")

@@ -49,8 +49,10 @@ pub(super) struct EventLoop {
     tasks: Tasks,
     /// Blocking calls under way.
     answers: JoinSet<Answer>,
-    /// Writes of the device's id that wait for the one before; the first is under way.
-    device_id_writes: VecDeque<Option<String>>,
+    /// A write of the device's id is under way.
+    writing_device_id: bool,
+    /// What is to be written after it. Only the last word counts, however often a bridge changes it.
+    next_device_id: Option<Option<String>>,
     /// Connections that are being closed.
     farewells: JoinSet<()>,
     finished: bool,
@@ -106,7 +108,8 @@ impl EventLoop {
             outgoing: VecDeque::new(),
             tasks,
             answers: JoinSet::new(),
-            device_id_writes: VecDeque::new(),
+            writing_device_id: false,
+            next_device_id: None,
             farewells: JoinSet::new(),
             finished: false,
         }
@@ -230,9 +233,13 @@ impl EventLoop {
         let Some(target) = &self.target else {
             return Event::Heard(socket);
         };
-        match decode_bridge(text) {
-            Ok(message) => Event::Received(socket, Box::new(target.cleaner.message(message))),
-            Err(error) => Event::Odd(socket, Oddity::Undecodable(target.cleaner.decode_error(error))),
+        let clean = match decode_bridge(text) {
+            Ok(message) => target.cleaner.message(message),
+            Err(error) => Err(target.cleaner.decode_error(error)),
+        };
+        match clean {
+            Ok(message) => Event::Received(socket, Box::new(message)),
+            Err(error) => Event::Odd(socket, Oddity::Undecodable(error)),
         }
     }
 
@@ -341,6 +348,7 @@ impl EventLoop {
         let LoadedCredential {
             token,
             url,
+            insecure,
             generation,
         } = credential;
         let fault = |id: &'static str, problem: String, hint: &'static str| {
@@ -352,7 +360,7 @@ impl EventLoop {
                 generation,
             })
         };
-        let endpoint = match Endpoint::parse(&url, self.options.insecure) {
+        let endpoint = match Endpoint::parse(&url, insecure) {
             Ok(endpoint) => endpoint,
             Err(error) => return fault(error.id(), error.to_string(), error.hint()),
         };
@@ -367,21 +375,23 @@ impl EventLoop {
     }
 
     fn write_device_id(&mut self, device_id: Option<String>) {
-        self.device_id_writes.push_back(device_id);
-        if self.device_id_writes.len() == 1 {
-            self.start_device_id_write();
-        }
+        self.next_device_id = Some(device_id);
+        self.start_device_id_write();
     }
 
     fn device_id_written(&mut self) {
-        self.device_id_writes.pop_front();
+        self.writing_device_id = false;
         self.start_device_id_write();
     }
 
     fn start_device_id_write(&mut self) {
-        let Some(device_id) = self.device_id_writes.front().cloned() else {
+        if self.writing_device_id {
+            return;
+        }
+        let Some(device_id) = self.next_device_id.take() else {
             return;
         };
+        self.writing_device_id = true;
         let device_ids = Arc::clone(&self.device_ids);
         self.ask(Answer::DeviceIdWritten, move || {
             let written = match device_id {

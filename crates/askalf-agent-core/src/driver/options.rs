@@ -13,20 +13,17 @@ pub struct AgentOptions {
     pub max_concurrent: u32,
     /// Longest run of a task that names none; 1 s to 24 h.
     pub default_timeout: Duration,
-    /// Whether the key may cross a network in plain text.
-    pub insecure: bool,
     /// How long to wait for what.
     pub timings: Timings,
 }
 
 impl AgentOptions {
-    /// Options with the documented defaults: 2 tasks at once, 10 minutes each, TLS or loopback only.
+    /// Options with the documented defaults: 2 tasks at once, 10 minutes each.
     pub fn new(facts: DeviceFacts) -> Self {
         Self {
             facts,
             max_concurrent: 2,
             default_timeout: Duration::from_secs(10 * 60),
-            insecure: false,
             timings: Timings::default(),
         }
     }

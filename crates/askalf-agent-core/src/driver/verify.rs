@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use askalf_bridge_auth::{Token, TokenError};
-use askalf_proto::{AgentMessage, BridgeMessage, CloseCode, Registered, decode_bridge};
+use askalf_proto::{AgentMessage, BridgeMessage, CloseCode, Features, Register, Registered, decode_bridge};
 use futures_util::{SinkExt, StreamExt};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
@@ -150,7 +150,12 @@ pub(crate) async fn verify_on(
     let endpoint = Endpoint::parse(&url, insecure).map_err(VerifyError::Endpoint)?;
     let target = Target::new(endpoint, &token, &facts).map_err(VerifyError::Token)?;
     let mut socket = target.open(dialer, &timings).await?;
-    let registration = AgentMessage::Register(facts.registration(max_concurrent));
+    let registration = AgentMessage::Register(Register {
+        // Whoever announces that it resumes, and names no execution, has lost what it ran. Here nobody runs any: the
+        // agent of this device may, on a connection of its own.
+        features: Features::none(),
+        ..facts.registration(max_concurrent)
+    });
     let outcome = register(&mut socket, &registration, &target, &timings).await;
     let _given_up = timeout(LEAVE_LIMIT, leave(&mut socket)).await;
     let registered = outcome?;
@@ -200,7 +205,7 @@ async fn answer(socket: &mut Socket, target: &Target) -> Result<Registered, Faul
                 });
             }
         };
-        match decode_bridge(&text).map(|message| target.cleaner.message(message)) {
+        match decode_bridge(&text).and_then(|message| target.cleaner.message(message)) {
             Ok(BridgeMessage::Registered(registered)) => return Ok(registered),
             Ok(BridgeMessage::Error(error)) => {
                 let fault = Fault::Refused(error);

@@ -40,6 +40,7 @@ impl<J: Jitter> Machine<J> {
         // The driver notices both by itself; this is for a driver that does not.
         let overdue = now + timings.connect + timings.handshake + timings.registration;
         self.phase = Phase::Dialing { socket, overdue };
+        self.poll_credential_later(now);
         self.act(Action::Connect(socket));
         let reason = if self.condition.state == State::Backoff {
             let text = format!(
@@ -209,13 +210,19 @@ impl<J: Jitter> Machine<J> {
             session.renew(registered, timings);
             return;
         }
-        self.phase = Phase::Online(Session::new(socket, registered, timings, now));
+        let tries = if let Phase::Registering(registering) = &self.phase {
+            registering.tries
+        } else {
+            0
+        };
+        self.phase = Phase::Online(Session::new(socket, tries, registered, timings, now));
         self.blocked = None;
         self.refused_unexplained = false;
         self.facts_told = true;
         let line = format!("Registered as device {}", one_line(device_id));
         info!("{line}");
         self.show(State::Online, StateReason::plain("registered", line), now);
+        self.say_untold();
     }
 
     fn refused(&mut self, socket: SocketId, error: BridgeError, now: Moment) {
@@ -267,6 +274,10 @@ impl<J: Jitter> Machine<J> {
         }
         let tries = match &self.phase {
             Phase::Registering(registering) => registering.tries,
+            // A bridge that registers the device and loses it again at once must not keep both busy for ever.
+            Phase::Online(session) if now.since(session.registered_at) < self.config.timings.settled => {
+                session.tries
+            }
             Phase::Idle
             | Phase::NoCredential
             | Phase::Dialing { .. }
@@ -294,6 +305,7 @@ impl<J: Jitter> Machine<J> {
             overdue: now + self.config.timings.registration,
             already: false,
         });
+        self.poll_credential_later(now);
         let message = match &self.device_id {
             Some(device_id) if self.facts_told => AgentMessage::Reconnect(Reconnect {
                 device_id: Some(device_id.clone()),
@@ -307,14 +319,15 @@ impl<J: Jitter> Machine<J> {
         self.send(socket, message);
     }
 
-    fn registration(&self) -> Register {
+    fn registration(&mut self) -> Register {
         Register {
             executions: self.held(),
             ..self.config.facts.registration(self.config.max_concurrent)
         }
     }
 
-    fn held(&self) -> Vec<HeldExecution> {
+    fn held(&mut self) -> Vec<HeldExecution> {
+        self.scheduler.running_were_told();
         let held = self.scheduler.held().chain(self.outbox.held());
         held.take(MAX_HELD_EXECUTIONS).collect()
     }
@@ -381,7 +394,7 @@ impl<J: Jitter> Machine<J> {
             None => wait,
         };
         self.phase = Phase::Waiting { until: now + wait };
-        self.poll_credential_later(now);
+        self.poll_credential_soon(now);
         wait
     }
 

@@ -38,8 +38,17 @@ impl<J: Jitter> Machine<J> {
         self.credential.next_poll = now + self.config.timings.credential_poll;
     }
 
+    /// Looks as soon as it can: what was read last may be old.
+    pub(crate) fn poll_credential_soon(&mut self, now: Moment) {
+        self.credential.next_poll = now;
+    }
+
     pub(crate) fn credential_poll_at(&self) -> Option<Moment> {
-        let waits = matches!(self.phase, Phase::NoCredential | Phase::Waiting { .. });
+        // Online it is looked at with every heartbeat.
+        let waits = matches!(
+            self.phase,
+            Phase::NoCredential | Phase::Waiting { .. } | Phase::Dialing { .. } | Phase::Registering(_)
+        );
         (waits && !self.credential.asked).then_some(self.credential.next_poll)
     }
 
@@ -60,6 +69,7 @@ impl<J: Jitter> Machine<J> {
         let changed = self.credential.generation.replace(generation) != Some(generation);
         self.credential.asked = false;
         self.credential.missing = None;
+        self.poll_credential_later(now);
         if self.is_stopping() {
             return;
         }
@@ -80,6 +90,7 @@ impl<J: Jitter> Machine<J> {
         self.credential.asked = false;
         self.credential.generation = Some(missing.generation);
         self.credential.missing = Some(missing.clone());
+        self.poll_credential_later(now);
         if self.is_stopping() {
             return;
         }

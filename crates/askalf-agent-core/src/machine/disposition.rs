@@ -276,6 +276,8 @@ fn refused(error: &BridgeError) -> Verdict {
         },
         ErrorCode::InvalidJson
         | ErrorCode::AlreadyRegistered
+        | ErrorCode::NotRegistered
+        | ErrorCode::ExecutionNotFound
         | ErrorCode::UnknownType
         | ErrorCode::Other(_) => verdict(
             Disposition::Ignore,

@@ -272,10 +272,20 @@ impl<J: Jitter> Machine<J> {
     }
 
     fn say_accepted(&mut self, execution_id: &str, executor: Option<ExecutorKind>) {
+        if self.is_online() {
+            self.scheduler.was_told(execution_id);
+        }
         self.send_online(AgentMessage::Accepted(ExecutionAccepted {
             execution_id: execution_id.to_owned(),
             executor,
         }));
+    }
+
+    /// Tells of what started after the registration was written and before it was answered.
+    pub(crate) fn say_untold(&mut self) {
+        for (execution_id, executor) in self.scheduler.untold() {
+            self.say_accepted(&execution_id, Some(executor));
+        }
     }
 
     fn send_online(&mut self, message: AgentMessage) {

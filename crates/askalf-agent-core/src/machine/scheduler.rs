@@ -48,6 +48,8 @@ pub(crate) struct Running {
     pub(crate) executor: ExecutorKind,
     /// Who asked for its end, if somebody did.
     pub(crate) cancelled: Option<CancelledBy>,
+    /// The bridge was told that it runs.
+    told: bool,
 }
 
 /// Who asked for the end of an execution.
@@ -135,6 +137,7 @@ impl Scheduler {
             execution_id: job.task.execution_id.clone(),
             executor: job.executor.clone(),
             cancelled: None,
+            told: false,
         });
         Some(job)
     }
@@ -176,6 +179,32 @@ impl Scheduler {
     /// Remembers that the execution has ended and must never run.
     pub(crate) fn remember_ended(&mut self, execution_id: &str) {
         self.ended.insert(execution_id);
+    }
+
+    /// The bridge was told that this execution runs.
+    pub(crate) fn was_told(&mut self, execution_id: &str) {
+        for run in self
+            .running
+            .iter_mut()
+            .filter(|run| run.execution_id == execution_id)
+        {
+            run.told = true;
+        }
+    }
+
+    /// A registration named all that runs.
+    pub(crate) fn running_were_told(&mut self) {
+        for run in &mut self.running {
+            run.told = true;
+        }
+    }
+
+    /// What runs without the bridge having been told.
+    pub(crate) fn untold(&self) -> Vec<(String, ExecutorKind)> {
+        let untold = self.running.iter().filter(|run| !run.told);
+        untold
+            .map(|run| (run.execution_id.clone(), run.executor.clone()))
+            .collect()
     }
 
     /// What runs the execution.

@@ -19,6 +19,8 @@ use crate::Timings;
 pub(crate) struct Session {
     pub(crate) socket: SocketId,
     pub(crate) registered_at: Moment,
+    /// How often the device has asked to be registered on this connection.
+    pub(crate) tries: u32,
     /// What both peers announced.
     pub(crate) features: Features,
     pub(crate) round_trip: Option<Duration>,
@@ -32,11 +34,18 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(socket: SocketId, registered: &Registered, timings: &Timings, now: Moment) -> Self {
+    pub(crate) fn new(
+        socket: SocketId,
+        tries: u32,
+        registered: &Registered,
+        timings: &Timings,
+        now: Moment,
+    ) -> Self {
         let interval = interval(registered, timings);
         Self {
             socket,
             registered_at: now,
+            tries,
             features: Features::all().shared_with(&registered.features),
             round_trip: None,
             retry_after: None,

@@ -386,8 +386,7 @@ impl Conversation {
     /// Whether the device has registered; if not, it is told.
     fn is_registered(&mut self, kind: &str) -> bool {
         if self.device.is_none() {
-            let code = ErrorCode::Other("NOT_REGISTERED".to_owned());
-            self.nonsense(code, format!("{kind} before device:register"));
+            self.nonsense(ErrorCode::NotRegistered, format!("{kind} before device:register"));
         }
         self.device.is_some()
     }

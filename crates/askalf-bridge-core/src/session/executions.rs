@@ -127,9 +127,8 @@ impl Conversation {
                     status,
                     "a result is of no execution of this device"
                 );
-                let code = ErrorCode::Other("EXECUTION_NOT_FOUND".to_owned());
                 self.tell(refusal::error(
-                    code,
+                    ErrorCode::ExecutionNotFound,
                     "this device has no such execution; its result is not kept",
                 ));
             }

@@ -98,10 +98,25 @@ async fn neither_key_nor_credentials_nor_control_characters_reach_the_log() {
     peer.text(&format!(r#"{{"type":"{TOKEN}"}}"#)).await;
     peer.send("task:cancel", json!({"executionId": "\u{1b}[2J"}))
         .await;
+    // Wherever the bridge repeats the key: in ids, in executors, in a dispatch that cannot be read.
+    peer.send("device:registered", json!({"deviceId": TOKEN})).await;
+    peer.send("task:cancel", json!({"executionId": TOKEN})).await;
+    peer.send("task:dispatch", json!({"executionId": TOKEN, "input": "say x"}))
+        .await;
+    peer.send("task:dispatch", json!({"executionId": TOKEN, "input": 5}))
+        .await;
+    let payload = json!({"executionId": "e4", "input": "say x", "executor": TOKEN});
+    peer.send("task:dispatch", payload).await;
     let payload = json!({"code": TOKEN, "message": format!("\u{1b}[31m{TOKEN}")});
     peer.send("device:error", payload).await;
     peer.dispatch("e3", "say done").await;
     while peer.next().await.1["executionId"] != "e3" {}
+    let shown = format!(
+        "{:?} {:?}",
+        *agent.status.borrow(),
+        agent.device_ids.0.lock().unwrap()
+    );
+    assert!(shown.contains("dev_1") && !shown.contains(TOKEN), "{shown}");
     agent.stop().await;
     let text = log.text();
     assert!(text.contains("[key]"), "the texts were logged: {text}");

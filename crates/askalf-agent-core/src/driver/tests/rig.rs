@@ -52,10 +52,15 @@ pub(super) struct Credentials(Mutex<Result<LoadedCredential, NoCredential>>);
 
 impl Credentials {
     pub(super) fn set(&self, token: &str, url: &str) {
+        self.set_with(token, url, false);
+    }
+
+    pub(super) fn set_with(&self, token: &str, url: &str, insecure: bool) {
         let generation = self.generation() + 1;
         *self.0.lock().unwrap() = Ok(LoadedCredential {
             token: Token::parse(token).unwrap(),
             url: url.to_owned(),
+            insecure,
             generation,
         });
     }
@@ -165,6 +170,7 @@ impl Agent {
         let credential = credential.map(|(token, url)| LoadedCredential {
             token: Token::parse(token).unwrap(),
             url: url.to_owned(),
+            insecure: false,
             generation: 1,
         });
         let credentials = Arc::new(Credentials(Mutex::new(credential)));

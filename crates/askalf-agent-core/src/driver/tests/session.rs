@@ -321,3 +321,14 @@ impl NextMessage for tokio_tungstenite::WebSocketStream<tokio::io::DuplexStream>
         futures_util::StreamExt::next(self).await.unwrap().unwrap()
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn whether_the_key_may_cross_in_plain_text_comes_with_the_credential() {
+    let remote = "http://bridge.example.org";
+    let mut agent = Agent::start_with(Ok((TOKEN, remote)));
+    let status = agent.reach(State::LocalFault).await;
+    assert_eq!(status.reason, "url-plain-remote");
+    agent.credentials.set_with(TOKEN, remote, true);
+    agent.accept_and_register(&[]).await;
+    agent.stop().await;
+}

@@ -126,6 +126,29 @@ fn a_bridge_that_never_finds_the_device_is_not_asked_for_ever() {
 }
 
 #[test]
+fn a_bridge_that_registers_and_loses_the_device_in_turns_is_left() {
+    let (mut rig, socket) = Rig::dialling();
+    rig.open(socket);
+    let mut registrations = 0;
+    while rig.state().0 != State::Backoff {
+        registrations += rig.sent().len();
+        assert!(registrations <= 3, "it is asked for ever");
+        rig.registered(socket, Features::none());
+        rig.error(socket, ErrorCode::DeviceNotFound, None);
+    }
+    assert_eq!(rig.state(), (State::Backoff, "not-registered"));
+
+    // A session that lasted is no such turn.
+    let socket = rig.come_back(Features::none());
+    for _ in 0..5 {
+        rig.pass(secs(10));
+        rig.error(socket, ErrorCode::DeviceNotFound, None);
+        rig.registered(socket, Features::none());
+    }
+    assert_eq!(rig.state().0, State::Online);
+}
+
+#[test]
 fn losing_the_device_while_online_is_not_online_any_more() {
     let (mut rig, socket) = Rig::online(Features::none());
     rig.error(socket, ErrorCode::DeviceNotFound, None);
@@ -153,6 +176,29 @@ fn a_definite_refusal_waits_for_a_new_key_and_takes_it_within_a_second() {
     rig.handle(Event::CredentialReady { generation: 2 });
     assert!(rig.connect().is_some());
     assert_eq!(rig.state(), (State::Connecting, "dialling"));
+}
+
+#[test]
+fn a_new_key_is_taken_within_a_second_during_a_recheck_too() {
+    let (mut rig, socket) = Rig::dialling();
+    rig.open(socket);
+    rig.error(socket, ErrorCode::AuthFailed, Some(Reason::Revoked));
+    for opens in [false, true] {
+        rig.pass_to(TimerReason::Retry);
+        // The bridge says nothing more.
+        let socket = rig.connect().unwrap();
+        if opens {
+            rig.open(socket);
+        }
+        rig.actions.clear();
+        rig.pass(secs(1));
+        assert!(
+            rig.has(|it| matches!(it, Action::PollCredential)),
+            "opened: {opens}"
+        );
+        rig.answer_polls();
+        rig.handle(Event::Ended(socket, Fault::Silent { silent: secs(1) }));
+    }
 }
 
 #[test]
@@ -470,6 +516,14 @@ fn a_credential_that_goes_missing_counts_from_the_next_dial() {
     rig.pass(secs(1));
     assert_eq!(rig.connect(), None);
     assert_eq!(rig.state(), (State::RepairRequired, "some-id"));
+}
+
+#[test]
+fn after_a_loss_the_credential_is_looked_at_before_the_next_dial() {
+    let (mut rig, socket) = Rig::online(Features::none());
+    rig.close(socket, 1006);
+    assert_eq!(rig.pass_to(TimerReason::CredentialPoll), secs(0));
+    assert_eq!(rig.connect(), None);
 }
 
 #[test]

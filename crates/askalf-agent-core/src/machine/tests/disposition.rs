@@ -210,6 +210,8 @@ fn the_rest_of_the_table() {
         ErrorCode::UnknownType,
         ErrorCode::InvalidJson,
         ErrorCode::AlreadyRegistered,
+        ErrorCode::NotRegistered,
+        ErrorCode::ExecutionNotFound,
         ErrorCode::Other("NEWS".to_owned()),
     ] {
         assert_eq!(error(code, None, None).verdict().disposition, Disposition::Ignore);

@@ -332,3 +332,29 @@ fn output_is_passed_on_while_the_task_runs_and_somebody_listens() {
     }));
     assert_eq!(rig.sent(), Vec::<String>::new());
 }
+
+#[test]
+fn what_starts_between_a_registration_and_its_answer_is_told_afterwards() {
+    let (mut rig, socket) = Rig::online(Features::all());
+    for id in ["a", "b", "c"] {
+        rig.dispatch(socket, id);
+    }
+    rig.close(socket, 1006);
+    rig.pass_to(TimerReason::Retry);
+    let socket = rig.connect().unwrap();
+    rig.open(socket);
+    rig.sent();
+    // The registration has named it as one that waits.
+    rig.end("a", success());
+    assert_eq!(rig.started().last().map(String::as_str), Some("c"));
+    rig.registered(socket, Features::all());
+    let messages = rig.messages();
+    let accepted: Vec<_> = messages
+        .iter()
+        .filter_map(|message| match message {
+            AgentMessage::Accepted(accepted) => Some(accepted.execution_id.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(accepted, ["c"], "{messages:?}");
+}

@@ -183,7 +183,7 @@ impl World {
             _ if self.live == Some(socket) && !self.opened => self.dial_news(socket),
             3 => self.ended_by(socket),
             4 => {
-                let error = self.any_error();
+                let error = self.any_error(socket);
                 self.receive(socket, error);
             }
             5..8 => self.say_registered(socket),
@@ -225,7 +225,7 @@ impl World {
         ));
     }
 
-    fn any_error(&mut self) -> BridgeMessage {
+    fn any_error(&mut self, socket: SocketId) -> BridgeMessage {
         let code = self.dice.one(&[
             ErrorCode::AuthFailed,
             ErrorCode::AuthRequired,
@@ -243,7 +243,7 @@ impl World {
             Some(Reason::UserInactive),
         ]);
         let retry_after = self.dice.one(&[None, Some(1_000), Some(u64::MAX)]);
-        if code == ErrorCode::DeviceNotFound {
+        if code == ErrorCode::DeviceNotFound && self.live == Some(socket) {
             self.registered = false;
         }
         error(code, reason, retry_after)
