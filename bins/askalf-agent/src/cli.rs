@@ -9,13 +9,7 @@ use clap::{Args, Parser, Subcommand};
 #[command(name = "askalf-agent", version, max_term_width = 100, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     /// Folder of the agent: config, keyfile, state [default: ~/.askalf]
-    #[arg(
-        long,
-        global = true,
-        env = "ASKALF_HOME",
-        value_name = "DIR",
-        hide_env_values = true
-    )]
+    #[arg(long, global = true, env = "ASKALF_HOME", value_name = "DIR", hide_env_values = true)]
     pub home: Option<PathBuf>,
 
     #[command(flatten)]
@@ -29,13 +23,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 pub(crate) struct PassphraseArgs {
     /// File with the passphrase, where one is needed; on a terminal it is asked for
-    #[arg(
-        long,
-        global = true,
-        env = "ASKALF_PASSPHRASE_FILE",
-        value_name = "FILE",
-        hide_env_values = true
-    )]
+    #[arg(long, global = true, env = "ASKALF_PASSPHRASE_FILE", value_name = "FILE", hide_env_values = true)]
     pub passphrase_file: Option<PathBuf>,
 
     /// Inherited file descriptor to read the passphrase from

@@ -33,10 +33,7 @@ fn hostname() -> Option<String> {
 #[cfg(target_os = "linux")]
 fn total_memory_mb() -> Option<u64> {
     let info = rustix::system::sysinfo();
-    #[allow(
-        clippy::useless_conversion,
-        reason = "the field has 32 bits on 32-bit systems"
-    )]
+    #[allow(clippy::useless_conversion, reason = "the field has 32 bits on 32-bit systems")]
     let units = u64::from(info.totalram);
     Some(units.saturating_mul(u64::from(info.mem_unit)) / (1024 * 1024))
 }

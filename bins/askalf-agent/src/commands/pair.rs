@@ -102,7 +102,9 @@ impl Present {
             LoadOutcome::Refused(
                 unreadable @ Unreadable::Key(KeyFault::NoPassphrase | KeyFault::NoServiceCredential),
             ) => {
-                return Err(Failure::new(ExitCode::Configuration, &unreadable).hint(unreadable.hint()));
+                return Err(Failure::new(ExitCode::Configuration, &unreadable).hint(
+                    "give it too (--passphrase-file FILE); if it is lost, move agent.json away first",
+                ));
             }
             LoadOutcome::Absent | LoadOutcome::Refused(_) => (AgentConfig::default(), SealMode::Keyfile),
         };
