@@ -58,10 +58,7 @@ fn measure(binaries: &Binaries) -> Result<Figures> {
     starts.sort();
 
     agent.start()?;
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "the time without work is what is measured"
-    )]
+    #[allow(clippy::disallowed_methods, reason = "the time without work is what is measured")]
     std::thread::sleep(IDLE);
     let idle_rss_kib = resident_kib(agent.daemon()?.pid())?;
     let size = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.len());

@@ -9,7 +9,7 @@ use askalf_cli::{ExitCode, Failure};
 use axum::body::Body;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,8 +22,9 @@ use crate::serve::open_bridge;
 /// How long a command waits for a bridge that holds its folder but does not answer yet: it may be starting.
 const START_WAIT: Duration = Duration::from_secs(5);
 
-/// Longest answer that is read whole (16 MiB): an execution carries at most 1 MiB of output.
-const MAX_ANSWER: usize = 16 * 1024 * 1024;
+/// Longest answer that is read whole (100 MiB): an execution of an old agent holds up to 16 MiB of output, which JSON can
+/// spell six times as long.
+const MAX_ANSWER: usize = 100 * 1024 * 1024;
 
 /// A way to the API.
 pub(crate) enum ApiClient {
@@ -129,11 +130,15 @@ impl ApiClient {
 }
 
 async fn whole(body: Body) -> Result<Bytes, Failure> {
-    Ok(Limited::new(body, MAX_ANSWER)
-        .collect()
-        .await
-        .map_err(|_| gone())?
-        .to_bytes())
+    match Limited::new(body, MAX_ANSWER).collect().await {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Failure::new(
+            ExitCode::Failed,
+            "the bridge's answer is larger than this command reads",
+        )
+        .hint("ask for less with --limit")),
+        Err(_) => Err(gone()),
+    }
 }
 
 /// The bridge's refusal as a failure of this command.
@@ -150,10 +155,10 @@ async fn refusal(response: Response<Body>) -> Failure {
 
 fn exit_code(status: StatusCode, id: &str) -> ExitCode {
     match (status, id) {
-        (_, "device-offline" | "device-busy") => ExitCode::TryAgain,
+        (_, "device-offline") => ExitCode::TryAgain,
         (_, "bridge-unavailable") => ExitCode::Unavailable,
         (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => ExitCode::Permission,
-        (StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS, _) => ExitCode::TryAgain,
+        (StatusCode::SERVICE_UNAVAILABLE, _) => ExitCode::TryAgain,
         _ => ExitCode::Failed,
     }
 }

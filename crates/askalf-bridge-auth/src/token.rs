@@ -178,10 +178,7 @@ pub enum TokenError {
     #[error("the key is empty")]
     Empty,
     /// More than [`Token::MAX_BYTES`].
-    #[error(
-        "the key has {bytes} bytes, more than the {} that are allowed",
-        Token::MAX_BYTES
-    )]
+    #[error("the key has {bytes} bytes, more than the {} that are allowed", Token::MAX_BYTES)]
     TooLong {
         /// The length of what was refused.
         bytes: usize,

@@ -183,22 +183,18 @@ impl LookupWanted {
     /// Answers with every row that the look-up asked for. A partial answer would let `unknown` be said
     /// of a good key: where rows are missing, say [`LookupWanted::unavailable`].
     ///
-    /// A row with a malformed hash matches nothing and is skipped;
-    /// [`KeyRecord::parsed_hash`] names such rows, [`DerivationWanted::malformed_rows`] counts them.
+    /// A row with a malformed hash matches nothing and is skipped; [`KeyRecord::parsed_hash`] names such rows.
     pub fn found(self, records: Vec<KeyRecord>) -> Step {
-        let total = records.len();
         let mut candidates: Vec<_> = records
             .into_iter()
             .filter_map(|record| Some((record.parsed_hash().ok()?, record)))
             .collect();
-        let malformed_rows = total - candidates.len();
         // Active rows first: a good key waits for no revoked one. What is decided does not depend on it.
         candidates.sort_by_key(|(_, record)| record.status == KeyStatus::Revoked);
         DerivationWanted {
             token: self.token,
             want: self.want,
             candidates: candidates.into(),
-            malformed_rows,
             indexed_left: self.options.max_candidates,
             strict_scopes: self.options.strict_scopes,
             rejected_match: None,
@@ -229,7 +225,6 @@ pub struct DerivationWanted {
     token: Token,
     want: Access,
     candidates: VecDeque<(KeyHash, KeyRecord)>,
-    malformed_rows: usize,
     indexed_left: usize,
     strict_scopes: bool,
     /// The token matched a row that does not let it in; another row of the same key still may.
@@ -251,12 +246,6 @@ impl DerivationWanted {
     #[must_use]
     pub fn rows(&self) -> usize {
         self.candidates.len()
-    }
-
-    /// How many rows of the look-up have a malformed hash and were skipped.
-    #[must_use]
-    pub fn malformed_rows(&self) -> usize {
-        self.malformed_rows
     }
 
     /// Derives one row's hash and compares it in constant time. CPU-bound, about 11 ms: call it on a

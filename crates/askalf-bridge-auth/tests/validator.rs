@@ -303,7 +303,7 @@ fn a_fault_of_the_bridge_never_looks_like_a_bad_key() {
 }
 
 #[test]
-fn malformed_rows_are_counted_and_never_match() {
+fn malformed_rows_are_skipped_and_never_match() {
     let damaged = [
         String::new(),
         TOKEN.to_owned(),
@@ -318,7 +318,7 @@ fn malformed_rows_are_counted_and_never_match() {
     );
     rows.push(matching(|_| ()));
     let wanted = derivation(found(Access::Socket, ValidatorOptions::default(), rows));
-    assert_eq!((wanted.rows(), wanted.malformed_rows()), (1, damaged.len()));
+    assert_eq!(wanted.rows(), 1);
     assert_eq!(done(wanted.derive(NOW)).unwrap().key_id(), "key_1");
 }
 

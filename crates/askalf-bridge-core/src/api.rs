@@ -9,7 +9,7 @@
 //! | `POST /api/v1/keys/{id}/revoke` | [`KeyView`] |
 //! | `GET /api/v1/devices?limit=` | [`DeviceView`] array |
 //! | `POST /api/v1/executions` [`Dispatch`] | 200, NDJSON of [`DispatchEvent`]; with `detach` 202 [`ExecutionView`] |
-//! | `GET /api/v1/executions?device=&open=&limit=` | [`ExecutionView`] array |
+//! | `GET /api/v1/executions?device=&open=&limit=` | [`ExecutionView`] array, without `output`, with the first 200 characters of `input` |
 //! | `GET /api/v1/executions/{id}` | [`ExecutionView`] |
 //! | `POST /api/v1/executions/{id}/cancel` | 202 [`ExecutionView`] |
 //!
@@ -168,7 +168,7 @@ pub enum DispatchEvent {
     Idle,
     /// It has ended and is recorded.
     Ended {
-        /// The execution as it is now.
+        /// The execution as it is now. Its `output` is here only where none was streamed, cut to 1 MiB.
         execution: Box<ExecutionView>,
     },
 }
@@ -192,9 +192,9 @@ pub struct ExecutionView {
     pub owner_id: String,
     /// What runs it.
     pub executor: Option<String>,
-    /// What was to be done.
+    /// What was to be done; in a listing the first 200 characters.
     pub input: String,
-    /// What it wrote, up to the agent's cap.
+    /// What it wrote, up to the agent's cap; absent in a listing.
     pub output: Option<String>,
     /// What went wrong, for a person.
     pub error: Option<String>,

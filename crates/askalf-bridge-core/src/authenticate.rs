@@ -52,7 +52,15 @@ impl Authenticator {
         loop {
             step = match step {
                 Step::Lookup(wanted) => match self.store.find_keys(wanted.lookup()).await {
-                    Ok(rows) => wanted.found(rows),
+                    Ok(rows) => {
+                        for row in rows.iter().filter(|row| row.parsed_hash().is_err()) {
+                            tracing::warn!(
+                                key = row.id,
+                                "the stored key_hash is damaged: this key lets nobody in"
+                            );
+                        }
+                        wanted.found(rows)
+                    }
                     Err(error) => {
                         tracing::error!(error = %error, "keys cannot be looked up");
                         wanted.unavailable()

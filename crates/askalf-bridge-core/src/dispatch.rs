@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use askalf_proto::{BridgeMessage, Cause, EncodeError, Executor, MAX_ID, MAX_NAME, TaskCancel, TaskDispatch};
+use askalf_proto::{
+    BridgeMessage, Cause, EncodeError, Executor, MAX_FRAME_OUT, MAX_ID, MAX_NAME, TaskCancel, TaskDispatch,
+    clip_to_json,
+};
 use futures_util::Stream;
 use futures_util::stream;
 use tokio::time::MissedTickBehavior;
@@ -123,7 +126,7 @@ pub(crate) async fn dispatch(
         created_at: now,
     };
     let message = BridgeMessage::Dispatch(on_the_wire(id.clone(), executor, task));
-    message.encode().map_err(DispatchError::InputTooLarge)?;
+    let frame = message.encode().map_err(DispatchError::InputTooLarge)?;
 
     let watch = core.watchers.watch(&id, &device.id);
     // Held before the row appears: a registration that is being settled would take the row for one that was lost.
@@ -131,7 +134,7 @@ pub(crate) async fn dispatch(
     match core.store.add_execution(who, row).await {
         Ok(execution) => {
             tracing::info!(device = device.id, execution = id, by = %who, "an execution was added");
-            send(core, &link, &device, &message, &execution.id).await;
+            send(core, &link, &device, frame, &execution.id).await;
             Ok(Dispatched { execution, watch })
         }
         Err(error) => {
@@ -209,8 +212,8 @@ fn on_the_wire(id: String, executor: Executor, task: Dispatch) -> TaskDispatch {
 
 /// Sends the task over the session that was found before the row was made. Where that has ended meanwhile the device
 /// never got the task; so the row ends too, and whoever asked sees it end.
-async fn send(core: &Core, link: &Link, device: &Device, message: &BridgeMessage, id: &str) {
-    if link.send(message).is_ok() {
+async fn send(core: &Core, link: &Link, device: &Device, frame: String, id: &str) {
+    if link.send_frame(frame).is_ok() {
         return;
     }
     let end = ExecutionEnd::interrupted("interrupted: the device went away before it got the task");
@@ -264,6 +267,7 @@ impl Dispatched {
             watch: self.watch,
             idle,
             stage: Stage::First,
+            streamed: false,
         };
         stream::unfold(state, |mut state| async move {
             let event = state.next().await?;
@@ -279,6 +283,8 @@ struct Follow {
     watch: Watch,
     idle: tokio::time::Interval,
     stage: Stage,
+    /// Whether output was passed on.
+    streamed: bool,
 }
 
 enum Stage {
@@ -308,6 +314,7 @@ impl Follow {
             event = self.watch.next() => {
                 self.idle.reset();
                 if event.is_some() {
+                    self.streamed |= matches!(event, Some(DispatchEvent::Output { .. } | DispatchEvent::Skipped { .. }));
                     return event;
                 }
             }
@@ -322,9 +329,13 @@ impl Follow {
         self.stage = Stage::Over;
         let ended = self.core.store.execution(&self.who, &self.execution.id).await;
         match ended {
-            Ok(execution) if !execution.status.is_open() => Some(DispatchEvent::Ended {
-                execution: Box::new(execution.into()),
-            }),
+            Ok(mut execution) if !execution.status.is_open() => {
+                let output = execution.output.take().filter(|_| !self.streamed);
+                execution.output = output.map(|output| clip_to_json(&output, MAX_FRAME_OUT).into_owned());
+                Some(DispatchEvent::Ended {
+                    execution: Box::new(execution.into()),
+                })
+            }
             Ok(_) => None,
             Err(error) => {
                 tracing::error!(execution = self.execution.id, error = %error, "an end could not be told");

@@ -75,22 +75,31 @@ impl Link {
         &self.key_id
     }
 
-    /// Puts a message into the queue of the socket. A full queue ends the session: a device that does not read would
-    /// otherwise hold ever more memory, or everybody who writes to it.
+    /// Puts a message of the bridge's own into the queue of the socket; see [`Link::send_frame`].
     ///
     /// # Errors
     /// [`LinkClosed`].
     pub(crate) fn send(&self, message: &BridgeMessage) -> Result<(), LinkClosed> {
+        match message.encode() {
+            Ok(frame) => self.send_frame(frame),
+            // Its parts are bounded: one that does not fit is a fault of ours, and the device must not wait for it.
+            Err(error) => {
+                tracing::error!(error = %error, "a message cannot be sent; the session ends");
+                self.close(Closing::WithCode(CloseCode::TRY_AGAIN));
+                Err(LinkClosed)
+            }
+        }
+    }
+
+    /// Puts a frame into the queue of the socket. A full queue ends the session: a device that does not read would
+    /// otherwise hold ever more memory, or everybody who writes to it.
+    ///
+    /// # Errors
+    /// [`LinkClosed`].
+    pub(crate) fn send_frame(&self, frame: String) -> Result<(), LinkClosed> {
         if self.is_closing() {
             return Err(LinkClosed);
         }
-        let frame = match message.encode() {
-            Ok(frame) => frame,
-            Err(error) => {
-                tracing::error!(error = %error, "a message was not sent");
-                return Ok(());
-            }
-        };
         let bytes = frame.len();
         let before = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
         let fits = before == 0 || before.saturating_add(bytes) <= self.max_bytes;

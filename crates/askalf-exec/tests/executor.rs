@@ -1,8 +1,5 @@
 //! The shell executor against a runner that follows a script.
-#![allow(
-    clippy::unwrap_used,
-    reason = "a helper of a test ends at the first surprise, as the test does"
-)]
+#![allow(clippy::unwrap_used, reason = "a helper of a test ends at the first surprise, as the test does")]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -4,7 +4,7 @@ use askalf_bridge_core::api::DeviceView;
 use askalf_cli::{ExitCode, Table, print};
 use http::Method;
 
-use super::{NOTHING, or_dash, show_json};
+use super::{NOTHING, note_limit, or_dash, show_json};
 use crate::api_client::ApiClient;
 use crate::cli::Devices;
 use crate::home::Home;
@@ -15,6 +15,7 @@ pub(crate) async fn devices(home: &Home, command: Devices) -> anyhow::Result<Exi
         .await?
         .call(Method::GET, &format!("/api/v1/devices?limit={limit}"), NOTHING)
         .await?;
+    note_limit(devices.len(), limit);
     if json {
         show_json(&devices)?;
         return Ok(ExitCode::Done);

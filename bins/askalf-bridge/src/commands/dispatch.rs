@@ -77,7 +77,13 @@ async fn follow(home: &Home, mut events: Events) -> anyhow::Result<ExitCode> {
                 ));
             }
             Ok(Some(DispatchEvent::Running | DispatchEvent::Idle)) => {}
-            Ok(Some(DispatchEvent::Ended { execution })) => return Ok(ended(&execution)),
+            Ok(Some(DispatchEvent::Ended { execution })) => {
+                // Here only where none was streamed: old agents tell their output at the end.
+                if let Some(output) = &execution.output {
+                    print(output)?;
+                }
+                return Ok(ended(&execution));
+            }
             Ok(None) | Err(()) => return Err(lost(execution.as_deref()).into()),
         }
     }

@@ -4,7 +4,7 @@ use askalf_bridge_core::api::ExecutionView;
 use askalf_cli::{ExitCode, Table, print};
 use http::Method;
 
-use super::{NOTHING, or_dash, path_of, segment, show_json};
+use super::{NOTHING, note_limit, or_dash, path_of, segment, show_json};
 use crate::api_client::ApiClient;
 use crate::cli::Executions;
 use crate::home::Home;
@@ -37,6 +37,7 @@ async fn list(
         .await?
         .call(Method::GET, &path, NOTHING)
         .await?;
+    note_limit(executions.len(), limit);
     if json {
         show_json(&executions)?;
         return Ok(ExitCode::Done);

@@ -5,7 +5,7 @@ use askalf_bridge_core::api::{KeyView, MintKey, MintedKeyView};
 use askalf_cli::{ExitCode, Failure, Table, print, read_token};
 use http::Method;
 
-use super::{NOTHING, or_dash, path_of, show_json};
+use super::{NOTHING, note_limit, or_dash, path_of, show_json};
 use crate::api_client::ApiClient;
 use crate::cli::Keys;
 use crate::home::Home;
@@ -33,7 +33,7 @@ async fn mint(home: &Home, request: MintKey, json: bool) -> anyhow::Result<ExitC
         show_json(&minted)?;
     } else {
         print(&format!(
-            "Key {} for '{}'. It is shown this once:\n\n  {}\n\nOn the device: askalf-agent pair - --url URL, then paste the key and end the input.\n",
+            "Key {} for '{}'. It is shown this once:\n\n  {}\n\nOn the device: askalf-agent pair --url URL, which asks for it.\n",
             minted.id, request.name, minted.key
         ))?;
     }
@@ -45,6 +45,7 @@ async fn list(home: &Home, limit: u32, json: bool) -> anyhow::Result<ExitCode> {
         .await?
         .call(Method::GET, &format!("/api/v1/keys?limit={limit}"), NOTHING)
         .await?;
+    note_limit(keys.len(), limit);
     if json {
         show_json(&keys)?;
         return Ok(ExitCode::Done);

@@ -10,6 +10,8 @@ pub(crate) use dispatch::dispatch;
 pub(crate) use executions::executions;
 pub(crate) use keys::keys;
 
+use std::io::{self, Write};
+
 use askalf_cli::{Failure, print_json};
 use serde::Serialize;
 
@@ -41,6 +43,17 @@ fn path_of(kind: &str, id: &str, action: &str) -> Result<String, Failure> {
         return Err(Failure::new(askalf_cli::ExitCode::Usage, "the id is empty"));
     }
     Ok(format!("/api/v1/{kind}/{}{action}", segment(id)))
+}
+
+/// Says on standard error that a listing may go on where it stops.
+fn note_limit(rows: usize, limit: u32) {
+    if u32::try_from(rows).is_ok_and(|rows| rows >= limit) {
+        // Nobody may be reading it; the listing stands.
+        let _unread = writeln!(
+            io::stderr().lock(),
+            "askalf-bridge: only the first {limit} are shown; see --limit"
+        );
+    }
 }
 
 fn or_dash(value: Option<&str>) -> String {

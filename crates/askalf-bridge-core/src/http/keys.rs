@@ -118,7 +118,7 @@ fn user_of(who: &Principal, wanted: Option<String>) -> Result<Option<String>, Ht
         (None, wanted) => Ok(wanted),
         (Some((_, own)), Some(wanted)) if own != wanted => Err(HttpError::new(
             StatusCode::FORBIDDEN,
-            "foreign-user",
+            "other-user",
             "this key mints keys for its own user only",
             "leave the user out, or run the command on the bridge's machine",
         )),

@@ -9,12 +9,13 @@ mod keys;
 mod views;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::middleware;
 use axum::routing::{get, post};
 
 pub(crate) use error::HttpError;
 
+use crate::bridge::Phase;
 use crate::{Bridge, session};
 
 /// Largest body of a request, in bytes (1 MiB): a task must fit into one frame to its device anyway.
@@ -51,12 +52,21 @@ pub fn router(bridge: Bridge, transport: Transport) -> Router {
             caller::identify,
         ));
     Router::new()
-        .route("/healthz", get(|| async { "ok" }))
+        .route("/healthz", get(healthz))
         .route(askalf_proto::ENDPOINT_PATH, get(session::upgrade))
         .nest("/api/v1", api)
         .method_not_allowed_fallback(no_method)
         .fallback(no_route)
         .with_state(bridge)
+}
+
+/// Whether devices may come: a load balancer sends them elsewhere otherwise.
+async fn healthz(State(bridge): State<Bridge>) -> Result<&'static str, HttpError> {
+    if bridge.core.phase() == Phase::Open {
+        Ok("ok")
+    } else {
+        Err(HttpError::bridge_unavailable())
+    }
 }
 
 async fn no_route() -> HttpError {

@@ -35,7 +35,8 @@ pub trait ExecutionStore: Send + Sync {
         now: UnixMillis,
     ) -> Result<Finish, StoreError>;
 
-    /// The executions, newest first.
+    /// The executions, newest first, each without its `output` and with no more than the first 200 characters of its `input`
+    /// and 1,000 of its `error`. At most 10,000.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].

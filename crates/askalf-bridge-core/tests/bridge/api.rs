@@ -115,10 +115,7 @@ async fn an_operator_mints_for_its_own_user_only() {
             .await
     };
     let (status, error) = mint(json!({ "name": "x", "user": "bob" })).await;
-    assert_eq!(
-        (status.as_u16(), error["id"].as_str()),
-        (403, Some("foreign-user"))
-    );
+    assert_eq!((status.as_u16(), error["id"].as_str()), (403, Some("other-user")));
     let (status, _) = mint(json!({ "name": "x" })).await;
     assert_eq!(status, 201);
     let (_, keys) = bridge.call("GET", "/api/v1/keys?limit=1", Value::Null).await;

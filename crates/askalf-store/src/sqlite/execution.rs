@@ -21,6 +21,12 @@ const SELECT: &str =
     "select id, owner_id, device_id, status, metadata, input, output, error, cost, iterations,
     input_tokens, output_tokens, duration_ms, created_at, started_at, completed_at from forge_executions";
 
+/// What a listing shows of one: enough to tell it from others. A row can hold 16 MiB.
+const SELECT_FOR_LISTING: &str =
+    "select id, owner_id, device_id, status, metadata, substr(input, 1, 200) as input, null as output,
+    substr(error, 1, 1000) as error, cost, iterations, input_tokens, output_tokens, duration_ms, created_at, started_at,
+    completed_at from forge_executions";
+
 /// The agent that an operator's dispatches run under: the forge wants one behind each execution, so each owner gets one
 /// of this slug.
 const DISPATCH_AGENT: &str = "askalf-dispatch";
@@ -99,7 +105,7 @@ impl ExecutionStore for SqliteStore {
             let order = "created_at desc, id desc";
             reach::list(
                 connection,
-                SELECT,
+                SELECT_FOR_LISTING,
                 &condition,
                 order,
                 limit,
