@@ -104,11 +104,7 @@ fn whole_float(number: &Number) -> Option<u64> {
     /// 2^53: up to here a double holds every whole number.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     let float = number.as_f64()?;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "whole and within 0..=2^53"
-    )]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and within 0..=2^53")]
     (float.fract() == 0.0 && (0.0..=EXACT).contains(&float)).then_some(float as u64)
 }
 

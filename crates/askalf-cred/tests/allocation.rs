@@ -1,9 +1,6 @@
 //! How much memory a reader allocates at most. Alone in its process, which counts.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a helper of a test fails as the test itself does"
-)]
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test itself does")]
 
 mod common;
 

@@ -1,9 +1,6 @@
 //! Temporary files beside an agent.json that is missing or torn.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a helper of a test fails as the test itself does"
-)]
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test itself does")]
 
 mod common;
 

@@ -1,9 +1,6 @@
 //! The first start on the files of an older agent, and on files that need nothing.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a helper of a test fails as the test itself does"
-)]
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test itself does")]
 
 mod common;
 

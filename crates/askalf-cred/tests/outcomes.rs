@@ -1,9 +1,6 @@
 //! Every outcome of a load, with what a person reads.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a helper of a test fails as the test itself does"
-)]
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test itself does")]
 
 mod common;
 

@@ -2,10 +2,7 @@
 //!
 //! `ASKALF_RACE_PROCESSES` (of each kind, default 8) and `ASKALF_RACE_ROUNDS` (default 3) make it larger.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a helper of a test fails as the test itself does"
-)]
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test itself does")]
 
 mod common;
 

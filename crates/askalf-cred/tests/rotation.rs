@@ -1,9 +1,6 @@
 //! Rotation of the keyfile, and of the bridge's key, as a caller sees them.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a helper of a test fails as the test itself does"
-)]
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test itself does")]
 
 mod common;
 

@@ -1,9 +1,6 @@
 //! A start meets any mix of the files that acts stage.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a helper of a test fails as the test itself does"
-)]
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test itself does")]
 
 mod common;
 

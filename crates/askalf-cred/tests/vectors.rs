@@ -1,9 +1,6 @@
 //! Each generation of agent.json, and the ways it breaks, as made by an independent program.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a helper of a test fails as the test itself does"
-)]
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test itself does")]
 
 mod common;
 
