@@ -323,7 +323,7 @@ fn a_power_cut_at_any_call_loses_nothing() {
             let disk = VolatileDisk::new(scene.home.path(), at);
             let result = scene.save_new(&disk);
             disk.each_state_after_the_cut(|folder, kept| {
-                let point = format!("{before:?}, no power from call {at}, {kept} unsynced changes kept");
+                let point = format!("{before:?}, no power from call {at}, unsynced changes {kept:b} kept");
                 let after = Scene {
                     _scratch: tempfile::tempdir().unwrap(),
                     home: Home::new(folder),

@@ -65,11 +65,21 @@ impl<'a> Staged<'a> {
 
     /// Replaces the target.
     pub(crate) fn replace_target(mut self) -> Result<(), SaveError> {
-        self.disk
-            .rename(&self.path, &self.target)
-            .map_err(|error| fault("replace", &self.target, error))?;
-        self.placed = true;
-        Ok(())
+        match self.disk.rename(&self.path, &self.target) {
+            Err(error) if !self.stands_at(&self.target) => Err(fault("replace", &self.target, error)),
+            Ok(()) | Err(_) => {
+                self.placed = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether a name leads to this very file. A call over a network may be done although its answer was lost.
+    fn stands_at(&self, name: &Path) -> bool {
+        match (self.disk.facts(&self.file), self.disk.facts_at(name)) {
+            (Ok(ours), Ok(there)) => ours.version.inode == there.version.inode,
+            _ => false,
+        }
     }
 
     /// Gives the file the target's name as well, unless something stands there: then `false`.
@@ -80,6 +90,7 @@ impl<'a> Staged<'a> {
     pub(crate) fn link_as(&self, name: &Path) -> Result<bool, SaveError> {
         match self.disk.link(&self.path, name) {
             Ok(()) => Ok(true),
+            Err(_) if self.stands_at(name) => Ok(true),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(fault("create", name, error)),
         }

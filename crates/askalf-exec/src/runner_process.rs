@@ -46,6 +46,10 @@ async fn serve(stream: std::os::unix::net::UnixStream) -> Result<bool, WireError
     // The command's environment and input pass through this memory: no core dump, no debugger of the same user.
     #[cfg(target_os = "linux")]
     let _best_effort = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    // A runner that its task has stopped would not see the agent die. Told whenever the thread that started this process
+    // ends, which may be earlier: it must be a signal that does nothing to a process that runs.
+    #[cfg(target_os = "linux")]
+    let _best_effort = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::CONT));
     tree::become_subreaper()?;
     stream.set_nonblocking(true)?;
     let (mut reader, mut writer) = UnixStream::from_std(stream)?.into_split();

@@ -11,6 +11,8 @@ use super::{Disk, Facts, SystemDisk};
 pub(crate) enum Fault {
     /// That call alone fails with this error number.
     Once(i32),
+    /// That call alone does its work, and yet reports this error number.
+    DoneAndReported(i32),
     /// The process is killed just before that call: no later call does anything.
     Killed,
     /// From that call on the disk takes one byte at a time.
@@ -108,6 +110,9 @@ impl<'a> FaultyDisk<'a> {
         self.log.borrow_mut().push(entry);
         match self.fault {
             Fault::Once(code) if n == self.at => Err(io::Error::from_raw_os_error(code)),
+            Fault::DoneAndReported(code) if n == self.at => {
+                run().and_then(|_| Err(io::Error::from_raw_os_error(code)))
+            }
             Fault::Killed if n >= self.at => Err(io::Error::other("killed")),
             _ => run(),
         }
@@ -158,7 +163,11 @@ impl Disk for FaultyDisk<'_> {
         match self.fault {
             Fault::OneByteWrites if n >= self.at => bytes.truncate(1),
             Fault::Corrupts(byte) if n == self.at => bytes[byte] ^= 1,
-            Fault::Once(_) | Fault::Killed | Fault::OneByteWrites | Fault::Corrupts(_) => {}
+            Fault::Once(_)
+            | Fault::DoneAndReported(_)
+            | Fault::Killed
+            | Fault::OneByteWrites
+            | Fault::Corrupts(_) => {}
         }
         self.call("write", None, || SystemDisk.write(file, &bytes))
     }

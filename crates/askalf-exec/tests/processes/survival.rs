@@ -226,6 +226,49 @@ async fn a_command_that_is_dropped_is_killed_with_its_tree() {
 
 #[tokio::test]
 async fn an_agent_that_is_killed_takes_every_task_with_it() {
+    let (mut agent, pids) = agent_with(&format!("trap '' TERM; {FAMILY}")).await;
+    assert_alive(&pids);
+    agent.start_kill().unwrap();
+    agent.wait().await.unwrap();
+    for pid in pids {
+        wait_for_end(pid).await;
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_stops_its_runner_does_not_outlive_an_agent_that_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let go = folder.path().join("go");
+    let (mut agent, pids) = agent_with(&family_against_runner("STOP", &go)).await;
+    let runner = parent_of(pids[0]);
+    std::fs::write(&go, "").unwrap();
+    while state_of(runner) != "T" {
+        tokio::task::yield_now().await;
+    }
+    assert_alive(&pids);
+    agent.start_kill().unwrap();
+    agent.wait().await.unwrap();
+    for pid in pids {
+        wait_for_end(pid).await;
+    }
+}
+
+fn stat_of(pid: i32, field: usize) -> String {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    fields.split(' ').nth(field).unwrap().to_owned()
+}
+
+fn state_of(pid: i32) -> String {
+    stat_of(pid, 0)
+}
+
+fn parent_of(pid: i32) -> i32 {
+    stat_of(pid, 1).parse().unwrap()
+}
+
+/// An agent in a process of its own that runs a family, and the family's numbers.
+async fn agent_with(script: &str) -> (tokio::process::Child, Vec<i32>) {
     let mut agent = tokio::process::Command::new("/proc/self/exe")
         .args(arguments_of("agent_process"))
         .stdin(Stdio::piped())
@@ -234,7 +277,6 @@ async fn an_agent_that_is_killed_takes_every_task_with_it() {
         .spawn()
         .unwrap();
     let mut stdin = agent.stdin.take().unwrap();
-    let script = format!("trap '' TERM; {FAMILY}");
     tokio::io::AsyncWriteExt::write_all(&mut stdin, script.as_bytes())
         .await
         .unwrap();
@@ -244,10 +286,5 @@ async fn an_agent_that_is_killed_takes_every_task_with_it() {
     for _ in 0..FAMILY_SIZE {
         pids.push(lines.next_line().await.unwrap().unwrap().parse().unwrap());
     }
-    assert_alive(&pids);
-    agent.start_kill().unwrap();
-    agent.wait().await.unwrap();
-    for pid in pids {
-        wait_for_end(pid).await;
-    }
+    (agent, pids)
 }
