@@ -8,6 +8,7 @@ mod daemon;
 mod device_id_file;
 mod environment;
 mod facts;
+mod home_lock;
 mod runner;
 
 use std::path::PathBuf;
@@ -39,18 +40,12 @@ fn run(home: Option<PathBuf>, command: Command) -> anyhow::Result<askalf_cli::Ex
             .hint("set ASKALF_LOG to error, warn, info, debug or trace")
     })?;
     let home = environment::home(home)?;
-    let runtime = || {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("the runtime did not start")
-    };
     match command {
-        Command::Connect(arguments) => runtime()?.block_on(commands::connect(&home, arguments)),
-        Command::Pair(arguments) => runtime()?.block_on(commands::pair(&home, arguments)),
-        Command::Daemon => runtime()?.block_on(daemon::daemon(&home)),
-        Command::Status(arguments) => runtime()?.block_on(commands::status(&home, arguments)),
-        Command::Disconnect => runtime()?.block_on(commands::disconnect(&home)),
+        Command::Connect(arguments) => block_on(commands::connect(&home, arguments)),
+        Command::Pair(arguments) => block_on(commands::pair(&home, arguments)),
+        Command::Daemon => block_on(daemon::daemon(&home)),
+        Command::Status(arguments) => block_on(commands::status(&home, arguments)),
+        Command::Disconnect => block_on(commands::disconnect(&home)),
         Command::Cred(command) => commands::cred(&home, command),
         Command::Recovery => {
             print(include_str!("../../../docs/recovery.md"))?;
@@ -58,4 +53,17 @@ fn run(home: Option<PathBuf>, command: Command) -> anyhow::Result<askalf_cli::Ex
         }
         Command::Runner => Ok(askalf_cli::ExitCode::Usage),
     }
+}
+
+fn block_on(
+    command: impl Future<Output = anyhow::Result<askalf_cli::ExitCode>>,
+) -> anyhow::Result<askalf_cli::ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the runtime did not start")?;
+    let outcome = runtime.block_on(command);
+    // A name look-up or a disk that hangs holds a thread, which must not hold the end of the process.
+    runtime.shutdown_background();
+    outcome
 }

@@ -4,22 +4,24 @@ use std::time::Duration;
 
 use askalf_agent_core::control::{self, ControlError};
 use askalf_agent_core::{AgentStatus, DeviceIdStore, State};
-use askalf_cli::{ExitCode, one_line, print};
+use askalf_cli::{ExitCode, Failure, one_line, print};
 use askalf_cred::{Home, LoadOutcome, load};
 
 use super::{ANSWER_PATIENCE, show_json};
 use crate::cli::Status;
 use crate::clock::unix_ms;
 use crate::device_id_file::DeviceIdFile;
+use crate::home_lock;
 
 pub(crate) async fn status(home: &Home, arguments: Status) -> anyhow::Result<ExitCode> {
     let status = match control::status(&home.socket_path(), ANSWER_PATIENCE).await {
         Ok(status) => status,
-        Err(ControlError::NotRunning) => without_daemon(home),
+        Err(ControlError::NotRunning) => match home_lock::holder(home) {
+            None => without_daemon(home),
+            Some(process) => return Err(unreachable(home, &process).into()),
+        },
         Err(error) => {
-            return Err(askalf_cli::Failure::new(ExitCode::TryAgain, &error)
-                .hint(error.hint())
-                .into());
+            return Err(Failure::new(ExitCode::TryAgain, &error).hint(error.hint()).into());
         }
     };
     if arguments.json {
@@ -32,6 +34,19 @@ pub(crate) async fn status(home: &Home, arguments: Status) -> anyhow::Result<Exi
     } else {
         ExitCode::Done
     })
+}
+
+/// The daemon holds its folder, but nobody listens.
+pub(super) fn unreachable(home: &Home, process: &str) -> Failure {
+    Failure::new(
+        ExitCode::TryAgain,
+        format!(
+            "an agent runs in {}{process}, but its control socket is not there: it starts just now, the socket was \
+             removed, or the disk takes none",
+            home.path().display()
+        ),
+    )
+    .hint("try again; if it stays, stop the agent with SIGTERM and start it anew")
 }
 
 /// What the folder tells while nobody runs.
