@@ -185,10 +185,10 @@ async fn a_listing_ends_early_rather_than_fill_the_memory() {
     hand.execute_batch(
         "insert into forge_agents (id, owner_id, name, slug) values ('a', 'ann', 'A', 'a');
          with numbers (n) as (values (1), (2), (3), (4))
-         insert into forge_executions (id, agent_id, owner_id, input, output)
-         select 'exec_' || n, 'a', 'ann', '', hex(zeroblob(15 * 1024 * 1024)) from numbers",
+         insert into agent_devices (id, user_id, tenant_id, api_key_id, device_name, platform_capabilities)
+         select 'dev_' || n, 'ann', 'acme', 'key_1', 'd', json_object('a', hex(zeroblob(15 * 1024 * 1024))) from numbers",
     )
     .unwrap();
-    let listed = store.executions(&ADMIN, Default::default()).await.unwrap();
+    let listed = store.devices(&ADMIN, 10).await.unwrap();
     assert_eq!(listed.len(), 2, "30 MiB each, 64 MiB in all");
 }
