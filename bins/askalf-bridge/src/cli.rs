@@ -10,23 +10,11 @@ use clap::{Args, Parser, Subcommand};
 #[command(name = "askalf-bridge", version, max_term_width = 100, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     /// Folder of the bridge: database, lock and command socket
-    #[arg(
-        long,
-        global = true,
-        env = "ASKALF_BRIDGE_HOME",
-        value_name = "DIR",
-        hide_env_values = true
-    )]
+    #[arg(long, global = true, env = "ASKALF_BRIDGE_HOME", value_name = "DIR", hide_env_values = true)]
     pub home: Option<PathBuf>,
 
     /// Database: the path of an SQLite file, or sqlite:PATH [default: bridge.db in the home]
-    #[arg(
-        long,
-        global = true,
-        env = "ASKALF_BRIDGE_DATABASE",
-        value_name = "URL",
-        hide_env_values = true
-    )]
+    #[arg(long, global = true, env = "ASKALF_BRIDGE_DATABASE", value_name = "URL", hide_env_values = true)]
     pub database: Option<String>,
 
     #[command(subcommand)]
@@ -62,12 +50,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// Address to listen on; port 0 takes a free one
-    #[arg(
-        long,
-        env = "ASKALF_BRIDGE_LISTEN",
-        value_name = "ADDRESS",
-        default_value = "127.0.0.1:3005"
-    )]
+    #[arg(long, env = "ASKALF_BRIDGE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:3005")]
     pub listen: SocketAddr,
 
     /// Print the address that was bound as one line on standard output
