@@ -1,20 +1,17 @@
 //! `daemon`: takes the home for itself, wires the parts together and runs until it is told to stop.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::Context;
 use askalf_agent_core::control::{self, ControlOptions};
 use askalf_agent_core::{AgentOptions, AgentStatus, Command, Executor};
 use askalf_cli::{ExitCode, Failure};
-use askalf_cred::{
-    AgentConfig, Home, KeySources, LoadOutcome, MigrationStep, Recovery, Settled, harden_process,
-    migrate_with,
-};
+use askalf_cred::{AgentConfig, Home};
 use askalf_exec::{ProcessRunner, ShellExecutor, ShellOptions, become_subreaper, scrubbed_environment};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,7 +21,8 @@ use crate::credential_file::{CredentialFile, FromEnvironment};
 use crate::device_id_file::DeviceIdFile;
 use crate::environment;
 use crate::facts::device_facts;
-use crate::machine_facts::machine_facts;
+use crate::home_lock;
+use crate::start::start;
 use crate::vault::Vault;
 
 /// Tasks at once where nothing is configured, as in the agents before this one.
@@ -33,11 +31,7 @@ pub(crate) const DEFAULT_CONCURRENT: u32 = 2;
 pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
     let home = vault.home();
     vault.create()?;
-    // From here on this process holds the key.
-    if let Err(error) = harden_process() {
-        tracing::warn!("{error}. {}", error.hint());
-    }
-    let _lock = lock(home)?;
+    let _lock = home_lock::take(home).await?;
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be caught")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be caught")?;
     let listener = listen(home)?;
@@ -48,12 +42,14 @@ pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
         crate::clock::unix_ms(),
     ));
     let uid = rustix::process::geteuid().as_raw();
-    let control = tokio::spawn(control::serve(
-        listener,
-        ControlOptions::new(uid),
-        statuses,
-        commands.clone(),
-    ));
+    let control = listener.map(|listener| {
+        tokio::spawn(control::serve(
+            listener,
+            ControlOptions::new(uid),
+            statuses,
+            commands.clone(),
+        ))
+    });
     tokio::spawn(async move {
         loop {
             tokio::select! {
@@ -87,130 +83,55 @@ pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
     )
     .await;
 
-    control.abort();
-    // While the lock is held: nobody else's socket can be there.
-    if let Err(error) = fs::remove_file(home.socket_path()) {
-        tracing::debug!("the control socket was not removed: {}", error.kind());
+    if let Some(control) = control {
+        control.abort();
+        // While the lock is held: nobody else's socket can be there.
+        if let Err(error) = fs::remove_file(home.socket_path()) {
+            tracing::debug!("the control socket was not removed: {}", error.kind());
+        }
     }
     Ok(ExitCode::Done)
 }
 
-/// Takes the home for this process alone.
-fn lock(home: &Home) -> Result<File, Failure> {
-    let path = home.lock_path();
-    let unusable = |error: std::io::Error| {
-        Failure::new(
-            ExitCode::Permission,
-            format!("{} cannot be locked: {}", path.display(), error.kind()),
+/// The control socket; `None` where the disk takes none: a device that cannot be asked still works. The caller holds
+/// the lock.
+fn listen(home: &Home) -> Result<Option<UnixListener>, Failure> {
+    let path = home.socket_path();
+    let bound = || {
+        // An agent that was killed leaves its socket; the lock says that nobody uses it.
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        Ok(listener)
+    };
+    let error = match bound() {
+        Ok(listener) => return Ok(Some(listener)),
+        Err(error) => error,
+    };
+    match error.kind() {
+        ErrorKind::ReadOnlyFilesystem | ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            tracing::warn!(
+                "there is no control socket at {}: {}. The agent runs without: 'status', 'disconnect' and 'pair' do \
+                 not reach it",
+                path.display(),
+                error.kind()
+            );
+            Ok(None)
+        }
+        // What a path longer than its address has room for is called.
+        ErrorKind::InvalidInput => Err(Failure::new(
+            ExitCode::Configuration,
+            format!("{} is too long for the path of a socket", path.display()),
         )
-        .hint("check owner and mode of the agent's folder")
-    };
-    let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(unusable)?;
-    match file.try_lock() {
-        Ok(()) => {
-            // The number is for people; nothing is ever decided by it.
-            file.set_len(0).map_err(unusable)?;
-            file.write_all(format!("{}\n", std::process::id()).as_bytes())
-                .map_err(unusable)?;
-            Ok(file)
-        }
-        Err(TryLockError::WouldBlock) => {
-            let mut pid = String::new();
-            let known = file.take(16).read_to_string(&mut pid).is_ok() && !pid.trim().is_empty();
-            let holder = if known {
-                format!(" (process {})", pid.trim())
-            } else {
-                String::new()
-            };
-            Err(Failure::new(
-                ExitCode::TryAgain,
-                format!("an agent runs in {} already{holder}", home.path().display()),
-            )
-            .hint("see 'askalf-agent status'; 'askalf-agent disconnect' stops it"))
-        }
-        Err(TryLockError::Error(error)) => Err(unusable(error)),
-    }
-}
-
-/// The control socket. The caller holds the lock.
-fn listen(home: &Home) -> Result<UnixListener, Failure> {
-    let path: PathBuf = home.socket_path();
-    let unusable = |error: std::io::Error| {
-        Failure::new(ExitCode::Permission, format!("cannot listen on {}: {}", path.display(), error.kind()))
-            .hint("check the rights of the agent's folder; socket paths hold about 100 characters: ASKALF_HOME may name a shorter one")
-    };
-    // An agent that was killed leaves its socket; the lock says that nobody uses it.
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(unusable(error)),
-        _ => {}
-    }
-    let listener = UnixListener::bind(&path).map_err(unusable)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(unusable)?;
-    Ok(listener)
-}
-
-/// Completes what an act left staged and seals the key of an older agent anew, once; on files of our own nothing is
-/// written. Yields the config, and the keys that later loads need.
-async fn start(vault: &Vault) -> anyhow::Result<(AgentConfig, KeySources)> {
-    let migrating = vault.clone();
-    let migration = tokio::task::spawn_blocking(move || {
-        let options = migrating
-            .save_options()
-            .keys(migrating.keys().clone().machine(machine_facts()));
-        migrate_with(migrating.home(), SystemTime::now(), &options)
-    })
-    .await
-    .context("reading the credential was cut off")?;
-    tell_recovery(&migration.recovery);
-    let hint = migration.step.hint().unwrap_or_default();
-    let mut keys = vault.keys().clone();
-    match &migration.step {
-        MigrationStep::Done { .. } => tracing::info!("{}. {hint}", migration.step),
-        MigrationStep::Failed { .. } => {
-            tracing::warn!("{}. {hint}", migration.step);
-            keys = keys.machine(machine_facts());
-        }
-        _ => {}
-    }
-    let config = match migration.outcome {
-        LoadOutcome::Ready(credential) | LoadOutcome::Plaintext { credential, .. } => credential.config,
-        LoadOutcome::Absent | LoadOutcome::Refused(_) => AgentConfig::default(),
-    };
-    for field in config.misread() {
-        tracing::warn!("agent.json: the value of '{field}' has the wrong type and is not used");
-    }
-    Ok((config, keys))
-}
-
-fn tell_recovery(recovery: &Recovery) {
-    match recovery.keyfile {
-        Some(Settled::RolledForward) => {
-            tracing::info!("a rotation of the keyfile that was cut off is complete")
-        }
-        Some(Settled::RolledBack) => tracing::info!("a rotation of the keyfile that was cut off is undone"),
-        _ => {}
-    }
-    if let Some(file) = &recovery.completed {
-        tracing::info!(
-            "a save that was cut off is complete: {} is in place",
-            file.display()
-        );
-    }
-    if let Some(file) = &recovery.moved_aside {
-        tracing::info!("the torn agent.json is kept as {}", file.display());
-    }
-    if let Some(fault) = &recovery.fault {
-        tracing::warn!(
-            "what an earlier act left staged stays so: {fault}. {}",
-            fault.hint()
-        );
+        .hint("name a folder with a shorter path in ASKALF_HOME: about 100 characters")),
+        kind => Err(Failure::new(
+            ExitCode::Permission,
+            format!("cannot listen on {}: {kind}", path.display()),
+        )
+        .hint("check the rights of the agent's folder")),
     }
 }
 
@@ -236,7 +157,7 @@ fn executors(home: &Home) -> Result<Vec<Arc<dyn Executor>>, Failure> {
     })?;
     let runner = Arc::new(ProcessRunner::new(own_binary()?, vec!["runner".into()]));
     let working_directory = std::env::home_dir()
-        .filter(|folder| folder.is_dir())
+        .filter(|folder| folder.is_absolute() && folder.is_dir())
         .unwrap_or_else(|| home.path().to_owned());
     let shell = ["/bin/bash", "/usr/bin/bash"]
         .into_iter()

@@ -30,6 +30,10 @@ impl DeviceIdFile {
     }
 
     fn read(&self) -> io::Result<Option<String>> {
+        // Whatever else is there may block its reader for ever; the next id takes its place.
+        if fs::metadata(self.path()).is_ok_and(|found| !found.is_file()) {
+            return Ok(None);
+        }
         let mut text = String::new();
         match fs::File::open(self.path()) {
             Ok(file) => file.take(MAX_BYTES).read_to_string(&mut text)?,

@@ -14,13 +14,17 @@ pub(crate) fn home(named: Option<PathBuf>) -> Result<Home, Failure> {
             .filter(|home| home.is_absolute())
             .map(|home| home.join(".askalf"))
     });
-    folder.map(Home::new).ok_or_else(|| {
-        Failure::new(
-            ExitCode::Configuration,
-            "there is no home folder to keep the agent's files in",
-        )
-        .hint("name a folder with --home DIR or ASKALF_HOME")
-    })
+    // A relative name is taken from here, once: what runs in it later may be somewhere else.
+    folder
+        .and_then(|folder| std::path::absolute(folder).ok())
+        .map(Home::new)
+        .ok_or_else(|| {
+            Failure::new(
+                ExitCode::Configuration,
+                "there is no home folder to keep the agent's files in",
+            )
+            .hint("name a folder with --home DIR or ASKALF_HOME")
+        })
 }
 
 /// The key in `ASKALF_API_KEY`, if there is one.

@@ -8,9 +8,11 @@ mod daemon;
 mod device_id_file;
 mod environment;
 mod facts;
+mod home_lock;
 mod machine_facts;
 mod passphrase_input;
 mod runner;
+mod start;
 mod vault;
 
 use std::path::PathBuf;
@@ -18,6 +20,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use askalf_cli::{Failure, init_logs, print, report};
+use askalf_cred::harden_process;
 use clap::Parser;
 
 use cli::{Cli, Command, PassphraseArgs};
@@ -46,19 +49,19 @@ fn run(
         Failure::new(askalf_cli::ExitCode::Usage, error)
             .hint("set ASKALF_LOG to error, warn, info, debug or trace")
     })?;
+    if matches!(command, Command::Daemon) {
+        // Before anything secret is read. What the environment holds of it stays out of sight of tasks too.
+        if let Err(error) = harden_process() {
+            tracing::warn!("{error}. {}", error.hint());
+        }
+    }
     let vault = Vault::new(home, passphrase)?;
-    let runtime = || {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("the runtime did not start")
-    };
     match command {
-        Command::Connect(arguments) => runtime()?.block_on(commands::connect(vault, arguments)),
-        Command::Pair(arguments) => runtime()?.block_on(commands::pair(vault, arguments)),
-        Command::Daemon => runtime()?.block_on(daemon::daemon(&vault)),
-        Command::Status(arguments) => runtime()?.block_on(commands::status(&vault, arguments)),
-        Command::Disconnect => runtime()?.block_on(commands::disconnect(vault.home())),
+        Command::Connect(arguments) => block_on(commands::connect(vault, arguments)),
+        Command::Pair(arguments) => block_on(commands::pair(vault, arguments)),
+        Command::Daemon => block_on(daemon::daemon(&vault)),
+        Command::Status(arguments) => block_on(commands::status(&vault, arguments)),
+        Command::Disconnect => block_on(commands::disconnect(vault.home())),
         Command::Cred(command) => commands::cred(vault, command),
         Command::Recovery => {
             print(include_str!("../../../docs/recovery.md"))?;
@@ -66,4 +69,17 @@ fn run(
         }
         Command::Runner => Ok(askalf_cli::ExitCode::Usage),
     }
+}
+
+fn block_on(
+    command: impl Future<Output = anyhow::Result<askalf_cli::ExitCode>>,
+) -> anyhow::Result<askalf_cli::ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the runtime did not start")?;
+    let outcome = runtime.block_on(command);
+    // A name look-up or a disk that hangs holds a thread, which must not hold the end of the process.
+    runtime.shutdown_background();
+    outcome
 }

@@ -14,17 +14,22 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
+use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
 
-use crate::home::{Home, HomeLock};
+use crate::home::{Home, HomeLock, Lock};
 use crate::serve::open_bridge;
 
 /// How long a command waits for a bridge that holds its folder but does not answer yet: it may be starting.
 const START_WAIT: Duration = Duration::from_secs(5);
 
-/// Longest answer that is read whole (100 MiB): an execution of an old agent holds up to 16 MiB of output, which JSON can
-/// spell six times as long.
-const MAX_ANSWER: usize = 100 * 1024 * 1024;
+/// How long a bridge may take to answer. Far above what it needs with a database that is busy, so that past it the bridge
+/// hangs.
+const ANSWER_WAIT: Duration = Duration::from_secs(20);
+
+/// Longest answer that is read whole (128 MiB): twice the text of the longest listing, and eight times the largest result
+/// that a device of an older generation gets recorded.
+const MAX_ANSWER: usize = 128 * 1024 * 1024;
 
 /// A way to the API.
 pub(crate) enum ApiClient {
@@ -41,25 +46,31 @@ impl ApiClient {
     /// Finds a way to the API of this folder.
     pub(crate) async fn connect(home: &Home) -> Result<Self, Failure> {
         home.create()?;
-        let deadline = tokio::time::Instant::now() + START_WAIT;
+        let deadline = Instant::now() + START_WAIT;
         loop {
             if let Ok(stream) = UnixStream::connect(home.socket()).await {
                 return Self::handshake(stream).await;
             }
-            if let Some(lock) = home.lock()? {
-                let bridge = open_bridge(home, Default::default()).await?;
-                let uid = rustix::process::geteuid().as_raw();
-                return Ok(Self::InProcess(router(bridge, Transport::Local { uid }), lock));
-            }
-            if tokio::time::Instant::now() >= deadline {
+            let held = match home.lock()? {
+                Lock::Taken(lock) => {
+                    let bridge = open_bridge(home, Default::default()).await?;
+                    let uid = rustix::process::geteuid().as_raw();
+                    return Ok(Self::InProcess(router(bridge, Transport::Local { uid }), lock));
+                }
+                Lock::Held(path) => path,
+            };
+            if Instant::now() >= deadline {
                 return Err(Failure::new(
                     ExitCode::Unavailable,
                     format!(
-                        "a bridge holds {} but does not answer on its socket",
-                        home.path().display()
+                        "a bridge holds {} but does not answer on {}",
+                        held.display(),
+                        home.socket().display()
                     ),
                 )
-                .hint("look at its log; if it hangs, stop it and start it again"));
+                .hint(
+                    "name the home of that bridge with --home DIR; if it hangs, stop it and start it again",
+                ));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -111,9 +122,9 @@ impl ApiClient {
             .body(body)
             .map_err(|_| foreign())?;
         let response = match self {
-            Self::Running(sender) => sender
-                .send_request(request)
+            Self::Running(sender) => timeout(ANSWER_WAIT, sender.send_request(request))
                 .await
+                .map_err(|_| silent())?
                 .map_err(|_| gone())?
                 .map(Body::new),
             Self::InProcess(router, _) => match router.clone().oneshot(request).await {
@@ -130,7 +141,10 @@ impl ApiClient {
 }
 
 async fn whole(body: Body) -> Result<Bytes, Failure> {
-    match Limited::new(body, MAX_ANSWER).collect().await {
+    let whole = timeout(ANSWER_WAIT, Limited::new(body, MAX_ANSWER).collect())
+        .await
+        .map_err(|_| silent())?;
+    match whole {
         Ok(whole) => Ok(whole.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(Failure::new(
             ExitCode::Failed,
@@ -167,6 +181,14 @@ fn exit_code(status: StatusCode, id: &str) -> ExitCode {
 pub(crate) fn gone() -> Failure {
     Failure::new(ExitCode::Unavailable, "the bridge went away before it answered")
         .hint("see whether it still runs, then try again")
+}
+
+fn silent() -> Failure {
+    Failure::new(
+        ExitCode::Unavailable,
+        format!("the bridge did not answer within {} s", ANSWER_WAIT.as_secs()),
+    )
+    .hint("see whether it still runs; it may have done what was asked")
 }
 
 fn foreign() -> Failure {

@@ -14,9 +14,23 @@ pub(crate) struct Home {
     database: Option<String>,
 }
 
-/// Proof that no other process serves this folder or has its database open. Dropping it gives the folder free.
+/// Proof that no other process serves this folder or has its database open, from whatever folder. Dropping it gives
+/// both free.
 #[derive(Debug)]
-pub(crate) struct HomeLock(#[expect(dead_code, reason = "the lock lives as long as the file is open")] File);
+#[expect(dead_code, reason = "a lock lives as long as its file is open")]
+pub(crate) struct HomeLock {
+    folder: File,
+    database: File,
+}
+
+/// What came of an attempt to take a folder and its database.
+#[derive(Debug)]
+pub(crate) enum Lock {
+    /// They are this process's alone.
+    Taken(HomeLock),
+    /// Another process has this one of them.
+    Held(PathBuf),
+}
 
 impl Home {
     /// The folder that was named, or the default one in the user's home.
@@ -88,26 +102,56 @@ impl Home {
         Ok(PathBuf::from(path))
     }
 
-    /// Takes the folder for this process alone; `None` where another one has it.
-    pub(crate) fn lock(&self) -> Result<Option<HomeLock>, Failure> {
-        let path = self.folder.join("bridge.lock");
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|error| self.unusable(&describe(&error)))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(HomeLock(file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(self.unusable(&describe(&error))),
+    /// Takes the folder and the database for this process alone. The database has a lock of its own, since two folders
+    /// may name the same one.
+    pub(crate) fn lock(&self) -> Result<Lock, Failure> {
+        let opened = open_lock(&self.folder.join("bridge.lock"));
+        let folder = opened.map_err(|error| self.unusable(&describe(&error)))?;
+        if !try_lock(&folder).map_err(|error| self.unusable(&describe(&error)))? {
+            return Ok(Lock::Held(self.folder.clone()));
         }
+        let path = self.database()?;
+        // By its real name, under which every way to it meets.
+        let path = path.canonicalize().unwrap_or(path);
+        let beside = |suffix: &str| {
+            let mut name = path.clone().into_os_string();
+            name.push(suffix);
+            PathBuf::from(name)
+        };
+        let unusable = |error: std::io::Error| {
+            Failure::new(
+                ExitCode::Configuration,
+                format!(
+                    "the database {} could not be opened: {}",
+                    path.display(),
+                    describe(&error)
+                ),
+            )
+            .hint("check that the folder exists, belongs to this user and has free space")
+        };
+        let database = open_lock(&beside(".lock")).map_err(unusable)?;
+        if !try_lock(&database).map_err(unusable)? {
+            return Ok(Lock::Held(path));
+        }
+        Ok(Lock::Taken(HomeLock { folder, database }))
     }
+}
 
-    /// The folder itself.
-    pub(crate) fn path(&self) -> &Path {
-        &self.folder
+fn open_lock(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+}
+
+/// Whether the lock is this process's now; if not, another one has it.
+fn try_lock(file: &File) -> std::io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 

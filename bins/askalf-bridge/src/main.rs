@@ -36,7 +36,7 @@ fn run(cli: Cli) -> anyhow::Result<askalf_cli::ExitCode> {
         .enable_all()
         .build()
         .context("the runtime did not start")?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         match cli.command {
             Command::Serve(arguments) => serve::serve(&home, arguments).await,
             Command::Keys(command) => commands::keys(&home, command).await,
@@ -44,5 +44,8 @@ fn run(cli: Cli) -> anyhow::Result<askalf_cli::ExitCode> {
             Command::Dispatch(arguments) => commands::dispatch(&home, arguments).await,
             Command::Executions(command) => commands::executions(&home, command).await,
         }
-    })
+    });
+    // A write to a pipe that nobody reads would hold the end up for ever.
+    runtime.shutdown_background();
+    result
 }

@@ -10,22 +10,20 @@ use anyhow::Context;
 use askalf_bridge_auth::UnixMillis;
 use askalf_bridge_core::{Bridge, BridgeOptions, Listener, ServeOptions, Transport, router};
 use askalf_cli::{ExitCode, Failure, print};
-use askalf_store::{OpenOptions, SqliteStore};
-use tokio::net::{TcpListener, UnixListener};
+use askalf_store::{OpenError, OpenOptions, SqliteStore};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 
 use crate::cli::Serve;
-use crate::home::{Home, describe};
+use crate::home::{Home, HomeLock, Lock, describe};
+
+/// How long a bridge that starts waits for whoever has its folder.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
 
 pub(crate) async fn serve(home: &Home, arguments: Serve) -> anyhow::Result<ExitCode> {
     home.create()?;
-    let _lock = home.lock()?.ok_or_else(|| {
-        Failure::new(
-            ExitCode::TryAgain,
-            format!("another bridge or command uses {}", home.path().display()),
-        )
-        .hint("stop it, or give this bridge a folder of its own with --home DIR")
-    })?;
+    let _lock = take(home).await?;
     // Handlers first: a signal from here on is an orderly end, not a death.
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be caught")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be caught")?;
@@ -90,6 +88,34 @@ pub(crate) async fn serve(home: &Home, arguments: Serve) -> anyhow::Result<ExitC
     Ok(ExitCode::Done)
 }
 
+/// Takes the folder and the database. A command without a bridge has them for a moment, and so has a bridge that goes down;
+/// one that answers keeps them.
+async fn take(home: &Home) -> Result<HomeLock, Failure> {
+    let deadline = Instant::now() + LOCK_WAIT;
+    let mut told = false;
+    loop {
+        let held = match home.lock()? {
+            Lock::Taken(lock) => return Ok(lock),
+            Lock::Held(path) => path,
+        };
+        if Instant::now() >= deadline || UnixStream::connect(home.socket()).await.is_ok() {
+            return Err(Failure::new(
+                ExitCode::TryAgain,
+                format!("another bridge or command uses {}", held.display()),
+            )
+            .hint("stop it, or give this bridge a folder and a database of its own"));
+        }
+        if !told {
+            tracing::info!(
+                "waiting for another bridge or command to leave {}",
+                held.display()
+            );
+            told = true;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// The bridge on this home's database. The caller holds the lock.
 pub(crate) async fn open_bridge(home: &Home, options: BridgeOptions) -> Result<Bridge, Failure> {
     let path = home.database()?;
@@ -97,7 +123,13 @@ pub(crate) async fn open_bridge(home: &Home, options: BridgeOptions) -> Result<B
         tokio::task::spawn_blocking(move || SqliteStore::open(&path, &OpenOptions::new(now()))).await;
     let store = opened
         .map_err(|_| Failure::new(ExitCode::Failed, "opening the database did not end"))?
-        .map_err(|error| Failure::new(ExitCode::Configuration, &error).hint(error.hint()))?;
+        .map_err(|error| {
+            let code = match error {
+                OpenError::Busy { .. } => ExitCode::TryAgain,
+                _ => ExitCode::Configuration,
+            };
+            Failure::new(code, &error).hint(error.hint())
+        })?;
     Ok(Bridge::new(Arc::new(store), options, Arc::new(now)))
 }
 

@@ -9,11 +9,11 @@
 //! | `POST /api/v1/keys/{id}/revoke` | [`KeyView`] |
 //! | `GET /api/v1/devices?limit=` | [`DeviceView`] array |
 //! | `POST /api/v1/executions` [`Dispatch`] | 200, NDJSON of [`DispatchEvent`]; with `detach` 202 [`ExecutionView`] |
-//! | `GET /api/v1/executions?device=&open=&limit=` | [`ExecutionView`] array, without `output`, with the first 200 characters of `input` |
+//! | `GET /api/v1/executions?device=&open=&limit=` | [`ExecutionView`] array, without `output`, and with at most 1024 characters of `input` and `error` |
 //! | `GET /api/v1/executions/{id}` | [`ExecutionView`] |
 //! | `POST /api/v1/executions/{id}/cancel` | 202 [`ExecutionView`] |
 //!
-//! Every error is [`ApiError`] with a status of 400, 401, 403, 404, 405, 409, 413, 426, 500 or 503; where a wait is known, 503 has
+//! Every error is [`ApiError`] with a status of 400, 401, 403, 404, 405, 408, 409, 413, 426, 500 or 503; where a wait is known, 503 has
 //! `Retry-After`. `limit` is 100 where it is missing, and at most 1000.
 
 use serde::{Deserialize, Serialize};
@@ -91,7 +91,7 @@ pub struct DeviceView {
     pub id: String,
     /// Its name.
     pub device_name: String,
-    /// `online`, `offline` or `busy`.
+    /// `online`, `offline` or `busy`; `offline` while no bridge is open.
     pub status: String,
     /// Host name.
     pub hostname: Option<String>,
@@ -192,7 +192,7 @@ pub struct ExecutionView {
     pub owner_id: String,
     /// What runs it.
     pub executor: Option<String>,
-    /// What was to be done; in a listing the first 200 characters.
+    /// What was to be done; in a listing the first 1024 characters.
     pub input: String,
     /// What it wrote, up to the agent's cap; absent in a listing.
     pub output: Option<String>,

@@ -174,7 +174,7 @@ impl Core {
 
     /// Ends the sessions of a key that was revoked.
     pub(crate) fn key_revoked(&self, key_id: &str) {
-        for link in self.hub.of_key(key_id) {
+        for link in self.hub.revoke(key_id) {
             session::say_revoked(&link);
         }
     }

@@ -12,8 +12,9 @@ use crate::bridge::Core;
 use crate::grace::Grace;
 use crate::stores::{ExecutionEnd, ExecutionFilter, Finish, Principal, StoreError};
 
-/// How many open executions are read at once.
-const PAGE: u32 = 500;
+/// How many open executions of a device are read at once: far more than a session can hold, so that those which it holds
+/// never fill the page.
+const PAGE: u32 = 10_000;
 
 /// When to try again after the store failed.
 const RETRY: Duration = Duration::from_secs(5);
@@ -22,22 +23,9 @@ const RETRY: Duration = Duration::from_secs(5);
 ///
 /// Executions without a device are not this bridge's: the forge's table holds others too.
 pub(crate) async fn give_grace(core: &Core) -> Result<usize, StoreError> {
-    let filter = ExecutionFilter {
-        device_id: None,
-        open_only: true,
-        limit: PAGE,
-    };
-    let open = core.store.executions(&Principal::Bridge, filter).await?;
-    let mut devices: Vec<_> = open
-        .into_iter()
-        .filter_map(|execution| execution.device_id)
-        .collect();
-    devices.sort_unstable();
-    devices.dedup();
+    let devices = core.store.devices_with_open_executions().await?;
     for device_id in &devices {
-        if core.hub.of_device(device_id).is_none() && !core.grace.is_armed(device_id) {
-            arm(core, device_id);
-        }
+        arm(core, device_id);
     }
     Ok(devices.len())
 }
@@ -50,8 +38,6 @@ pub(crate) fn arm(core: &Core, device_id: &str) {
 
 /// Ends the open executions of each device whose grace is over, for as long as the bridge lives.
 pub(crate) async fn end_when_due(grace: Arc<Grace>, core: Weak<Core>) {
-    // The first look at the table saw one page of it; others come to light as devices are dealt with.
-    let mut more = true;
     loop {
         let (device_id, since) = grace.due().await;
         let Some(core) = core.upgrade() else { return };
@@ -70,12 +56,6 @@ pub(crate) async fn end_when_due(grace: Arc<Grace>, core: Weak<Core>) {
             Err(error) => {
                 tracing::error!(device = device_id, error = %error, "executions could not be ended; trying again");
                 grace.arm(&device_id, Instant::now() + RETRY, since);
-            }
-        }
-        if more {
-            match give_grace(&core).await {
-                Ok(devices) => more = devices > 0,
-                Err(error) => tracing::error!(error = %error, "open executions could not be listed"),
             }
         }
     }
@@ -114,7 +94,8 @@ pub(crate) async fn end_unheld(
             if link.as_ref().is_some_and(|link| link.holds(&execution.id)) {
                 continue;
             }
-            if since.is_some_and(|since| execution.created_at > since) {
+            // A clock that was set back must not make an execution too new for as long as it had been ahead.
+            if since.is_some_and(|since| execution.created_at > since && execution.created_at <= core.now()) {
                 left += 1;
                 continue;
             }

@@ -6,6 +6,7 @@ mod fault;
 mod key;
 mod migrate;
 mod open;
+mod place;
 mod reach;
 mod threads;
 mod timestamp;
@@ -19,6 +20,7 @@ pub use key::MAX_KEYS_PER_PREFIX;
 pub use open::{OpenError, OpenOptions};
 
 use fault::Fault;
+use place::Place;
 use threads::Threads;
 
 /// Keys, devices and executions in one SQLite file, on threads of its own.
@@ -42,10 +44,11 @@ impl SqliteStore {
     pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self, OpenError> {
         let path = path.as_ref();
         let writer = open::open_writer(path, options)?;
+        let place = Place::of(path);
         let readers = (0..options.readers.max(1))
             .map(|_| open::open_reader(path, options))
             .collect::<Result<_, _>>()?;
-        Self::start(path, writer, readers)
+        Self::start(path, place, writer, readers)
     }
 
     /// A database in memory, for tests: it lasts as long as this value, and one thread both writes and reads. `seed` is
@@ -61,11 +64,16 @@ impl SqliteStore {
             Ok(writer)
         };
         let writer = open().map_err(|error| OpenError::from_sqlite(path, &error))?;
-        Self::start(path, writer, Vec::new())
+        Self::start(path, Place::nowhere(), writer, Vec::new())
     }
 
-    fn start(path: &Path, writer: Connection, readers: Vec<Connection>) -> Result<Self, OpenError> {
-        let threads = Threads::start(writer, readers).map_err(|source| OpenError::Thread {
+    fn start(
+        path: &Path,
+        place: Place,
+        writer: Connection,
+        readers: Vec<Connection>,
+    ) -> Result<Self, OpenError> {
+        let threads = Threads::start(place, writer, readers).map_err(|source| OpenError::Thread {
             path: path.to_owned(),
             source,
         })?;

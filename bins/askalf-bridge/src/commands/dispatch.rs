@@ -1,6 +1,7 @@
 //! `dispatch`: runs a task on a device, streams its output and exits as it did.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use askalf_bridge_core::api::{Dispatch as Request, DispatchEvent, ExecutionView};
 use askalf_cli::{ExitCode, Failure, one_line, print};
@@ -8,14 +9,17 @@ use axum::body::Body;
 use bytes::BytesMut;
 use http::Method;
 use http_body_util::BodyExt;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
 
 use super::{NOTHING, path_of};
 use crate::api_client::ApiClient;
 use crate::cli::Dispatch;
 use crate::home::Home;
 
-/// Longest line of the event stream (16 MiB): the last one carries a whole execution.
-const MAX_LINE: usize = 16 * 1024 * 1024;
+/// Longest line of the event stream (64 MiB): one may carry a whole frame of a device (16 MiB) as a string, with each
+/// quote of it escaped, and the last one a whole execution.
+const MAX_LINE: usize = 64 * 1024 * 1024;
 
 pub(crate) async fn dispatch(home: &Home, arguments: Dispatch) -> anyhow::Result<ExitCode> {
     let request = Request {
@@ -48,26 +52,22 @@ pub(crate) async fn dispatch(home: &Home, arguments: Dispatch) -> anyhow::Result
 
 async fn follow(home: &Home, mut events: Events) -> anyhow::Result<ExitCode> {
     let mut execution: Option<String> = None;
-    let mut interrupts = 0;
+    let mut interrupts = Interrupts::new()?;
     loop {
         let event = tokio::select! {
             event = events.next() => event,
-            signal = tokio::signal::ctrl_c() => {
-                signal?;
-                interrupts += 1;
-                match &execution {
-                    Some(id) if interrupts == 1 => {
-                        note(&format!("cancelling {id}; once more to leave it to itself"));
-                        cancel(home, id).await?;
-                        continue;
-                    }
-                    _ => return Ok(ExitCode::Task(130)),
-                }
-            }
+            ended = interrupts.handled(home, execution.as_deref()) => return ended,
         };
         match event {
             Ok(Some(DispatchEvent::Accepted { id, .. })) => execution = Some(id),
-            Ok(Some(DispatchEvent::Output { stream, data })) => write(&stream, &data)?,
+            Ok(Some(DispatchEvent::Output { stream, data })) => {
+                // Not in this task: whoever reads the output may stop reading, and must still be able to interrupt.
+                let writing = tokio::task::spawn_blocking(move || write(&stream, &data));
+                tokio::select! {
+                    written = writing => written??,
+                    ended = interrupts.handled(home, execution.as_deref()) => return ended,
+                }
+            }
             Ok(Some(DispatchEvent::Queued { position })) => {
                 note(&format!("queued on the device at place {position}"))
             }
@@ -85,6 +85,38 @@ async fn follow(home: &Home, mut events: Events) -> anyhow::Result<ExitCode> {
                 return Ok(ended(&execution));
             }
             Ok(None) | Err(()) => return Err(lost(execution.as_deref()).into()),
+        }
+    }
+}
+
+/// Interrupts from the terminal: the first cancels the task, the next one leaves it to itself. One stream for all of them,
+/// so that none is lost that comes while nobody waits.
+struct Interrupts {
+    signals: Signal,
+    cancelled: bool,
+}
+
+impl Interrupts {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            signals: signal(SignalKind::interrupt())?,
+            cancelled: false,
+        })
+    }
+
+    /// Handles what comes, until the command is to end: with the answer then.
+    async fn handled(&mut self, home: &Home, execution: Option<&str>) -> anyhow::Result<ExitCode> {
+        loop {
+            let came = self.signals.recv().await;
+            match execution {
+                Some(id) if came.is_some() && !self.cancelled => {
+                    self.cancelled = true;
+                    note(&format!("cancelling {id}; once more to leave it to itself"));
+                    // On its own: news of the task must not cut it off.
+                    tokio::spawn(cancel(home.clone(), id.to_owned()));
+                }
+                _ => return Ok(ExitCode::Task(130)),
+            }
         }
     }
 }
@@ -112,17 +144,16 @@ fn ended(execution: &ExecutionView) -> ExitCode {
     code.map_or(ExitCode::Failed, ExitCode::Task)
 }
 
-async fn cancel(home: &Home, id: &str) -> Result<(), Failure> {
-    // Over a connection of its own: the first one carries the stream.
-    let path = path_of("executions", id, "/cancel")?;
-    let cancelled: Result<ExecutionView, Failure> = ApiClient::connect(home)
-        .await?
-        .call(Method::POST, &path, NOTHING)
-        .await;
-    if let Err(failure) = cancelled {
+async fn cancel(home: Home, id: String) {
+    let cancelled = async {
+        // Over a connection of its own: the first one carries the stream.
+        let path = path_of("executions", &id, "/cancel")?;
+        let mut client = ApiClient::connect(&home).await?;
+        client.call::<ExecutionView>(Method::POST, &path, NOTHING).await
+    };
+    if let Err(failure) = cancelled.await {
         note(&failure.to_string());
     }
-    Ok(())
 }
 
 fn lost(execution: Option<&str>) -> Failure {
@@ -151,6 +182,9 @@ fn write(stream: &str, data: &str) -> io::Result<()> {
     }
     print(data)
 }
+
+/// How long the stream may be silent: several times the interval at which a bridge says that it is alive.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// The events of a dispatch, one JSON document a line.
 struct Events {
@@ -184,7 +218,8 @@ impl Events {
             if self.buffer.len() > MAX_LINE {
                 return Err(());
             }
-            match self.body.frame().await {
+            let frame = timeout(SILENCE, self.body.frame()).await.map_err(drop)?;
+            match frame {
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
                         self.buffer.extend_from_slice(&data);

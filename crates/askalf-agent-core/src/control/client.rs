@@ -102,7 +102,10 @@ async fn exchange(socket: &Path, request: Request) -> Result<Answer, ControlErro
     let mut stream = UnixStream::connect(socket)
         .await
         .map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ControlError::NotRunning,
+            // Invalid input is a path that no socket can have.
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::InvalidInput => {
+                ControlError::NotRunning
+            }
             io::ErrorKind::PermissionDenied => ControlError::NotPermitted,
             _ => ControlError::Io(crate::driver::io_text(&error)),
         })?;

@@ -74,6 +74,15 @@ impl HttpError {
         )
     }
 
+    pub(crate) fn too_slow() -> Self {
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "request-too-slow",
+            "the body did not arrive in 30 s",
+            "check the connection, and send the request again",
+        )
+    }
+
     pub(crate) fn internal(id: &str, message: &str) -> Self {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,

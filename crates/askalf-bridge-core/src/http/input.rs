@@ -1,5 +1,7 @@
 //! What requests bring along, with refusals in the API's own form.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
@@ -7,8 +9,13 @@ use http::StatusCode;
 use http::request::Parts;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use super::HttpError;
+
+/// How long a client may take to send a body, which has at most 1 MiB. One that stops halfway would hold its place among
+/// the connections for ever.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 const DEFAULT_LIMIT: u32 = 100;
 const MAX_LIMIT: u32 = 1000;
@@ -20,7 +27,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     type Rejection = HttpError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, HttpError> {
-        let body = Bytes::from_request(request, state).await.map_err(unreadable)?;
+        let body = timeout(BODY_TIMEOUT, Bytes::from_request(request, state))
+            .await
+            .map_err(|_| HttpError::too_slow())?
+            .map_err(unreadable)?;
         serde_json::from_slice(&body).map(Self).map_err(|error| {
             HttpError::new(
                 StatusCode::BAD_REQUEST,

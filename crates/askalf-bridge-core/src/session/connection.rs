@@ -14,11 +14,12 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message, error::ProtocolError};
 
+use super::allowance::{Allowance, Allowed};
 use super::conversation::Conversation;
 use super::refusal;
 use super::token::Presented;
@@ -26,7 +27,7 @@ use crate::bridge::{Core, Phase};
 use crate::link::{Closing, Link};
 
 type Io = TokioIo<Upgraded>;
-type Socket = WebSocketStream<Io>;
+type Socket = WebSocketStream<Allowed<Io>>;
 
 /// Most bytes that a client may send before it is authenticated; what is more waits in the system's buffers. A
 /// registration has below 4 KiB.
@@ -51,6 +52,7 @@ pub(super) async fn run(core: Arc<Core>, mut io: Io, caller: Caller) {
         tracing::warn!("a client put its token into the URL, where proxies log it; upgrade that agent");
     }
     let mut early = BytesMut::new();
+    let began = Instant::now();
     let token = caller.presented.token.as_deref();
     let checked = tokio::select! {
         biased;
@@ -66,6 +68,8 @@ pub(super) async fn run(core: Arc<Core>, mut io: Io, caller: Caller) {
         .max_write_buffer_size(2 * MAX_FRAME_OUT)
         .max_message_size(Some(MAX_FRAME_IN))
         .max_frame_size(Some(MAX_FRAME_IN));
+    let allowance = Allowance::before_registration();
+    let io = Allowed::new(io, allowance.clone());
     let socket = Socket::from_partially_read(io, early.into(), Role::Server, Some(config)).await;
     match checked {
         Ok(key) => {
@@ -74,7 +78,8 @@ pub(super) async fn run(core: Arc<Core>, mut io: Io, caller: Caller) {
                 agent = caller.agent_version.as_deref().unwrap_or("unknown"),
                 "a connection was accepted"
             );
-            converse(core, socket, key, caller.device_name).await;
+            let checked = Checked { key, began };
+            converse(core, socket, allowance, checked, caller.device_name).await;
         }
         Err(rejection) => {
             tracing::warn!(
@@ -126,11 +131,23 @@ async fn refuse(core: &Core, mut socket: Socket, error: &BridgeMessage, code: Cl
         socket.send(close_frame(code)).await
     };
     if let Ok(Ok(())) = timeout(core.options.write_timeout, told).await {
-        linger(socket.into_inner(), core.options.close_timeout).await;
+        linger(socket.into_inner().into_inner(), core.options.close_timeout).await;
     }
 }
 
-async fn converse(core: Arc<Core>, socket: Socket, key: AuthenticatedKey, named: Option<String>) {
+/// A key, and when its check began.
+struct Checked {
+    key: AuthenticatedKey,
+    began: Instant,
+}
+
+async fn converse(
+    core: Arc<Core>,
+    socket: Socket,
+    allowance: Allowance,
+    Checked { key, began }: Checked,
+    named: Option<String>,
+) {
     let (link, frames) = core.hub.open(key.key_id(), &core.options);
     let _seat = Seat {
         core: Arc::clone(&core),
@@ -147,7 +164,11 @@ async fn converse(core: Arc<Core>, socket: Socket, key: AuthenticatedKey, named:
     if core.phase() == Phase::Closing {
         refusal::say_shutdown(&link);
     }
-    let mut conversation = Conversation::new(Arc::clone(&core), Arc::clone(&link), key, named);
+    // Nor did a revocation.
+    if core.hub.revoked_since(key.key_id(), began) {
+        refusal::say_revoked(&link);
+    }
+    let mut conversation = Conversation::new(Arc::clone(&core), Arc::clone(&link), key, named, allowance);
     let (mut sink, mut stream) = socket.split();
     // Side by side in one task: a handler that waits for the store does not stop the writer, and none is cut in half.
     tokio::join!(
@@ -161,7 +182,7 @@ async fn converse(core: Arc<Core>, socket: Socket, key: AuthenticatedKey, named:
     if closing != Closing::Gone
         && let Ok(socket) = sink.reunite(stream)
     {
-        linger(socket.into_inner(), core.options.close_timeout).await;
+        linger(socket.into_inner().into_inner(), core.options.close_timeout).await;
     }
 }
 
@@ -196,7 +217,11 @@ async fn read(
             Ok(Some(Ok(message))) => message,
             Ok(Some(Err(error))) => {
                 tracing::debug!(session = link.number(), error = %error, "a socket failed");
-                return link.close(closing_after(&error));
+                return link.close(if conversation.sent_too_much() {
+                    Closing::WithCode(CloseCode::TOO_LARGE)
+                } else {
+                    closing_after(&error)
+                });
             }
             Ok(None) => return link.close(Closing::Gone),
             Err(_) => return link.close(Closing::WithCode(CloseCode::HEARTBEAT_TIMEOUT)),

@@ -10,6 +10,7 @@ use askalf_proto::{
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
+use super::allowance::Allowance;
 use super::bad_frames::BadFrames;
 use super::refusal;
 use crate::bridge::Core;
@@ -31,6 +32,7 @@ pub(super) struct Conversation {
     /// When the session ends for want of a registration, and later of a heartbeat.
     deadline: Instant,
     bad_frames: BadFrames,
+    allowance: Allowance,
 }
 
 /// The device of a session that has registered.
@@ -48,6 +50,7 @@ impl Conversation {
         link: Arc<Link>,
         key: AuthenticatedKey,
         named: Option<String>,
+        allowance: Allowance,
     ) -> Self {
         let deadline = Instant::now() + core.options.register_timeout;
         let bad_frames = BadFrames::new(core.options.bad_frames_per_minute);
@@ -59,7 +62,13 @@ impl Conversation {
             device: None,
             deadline,
             bad_frames,
+            allowance,
         }
+    }
+
+    /// Whether it sent more than a client may that has not registered.
+    pub(super) fn sent_too_much(&self) -> bool {
+        self.allowance.is_used_up()
     }
 
     /// When the session ends unless something is heard before.
@@ -224,6 +233,7 @@ impl Conversation {
             id: device.id.clone(),
         });
         self.heard();
+        self.allowance.lift();
         tracing::info!(
             session = self.link.number(),
             device = device.id,

@@ -1,5 +1,6 @@
 //! Sessions of devices: one WebSocket each.
 
+mod allowance;
 mod bad_frames;
 mod connection;
 mod conversation;

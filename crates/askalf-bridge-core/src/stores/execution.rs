@@ -35,8 +35,8 @@ pub trait ExecutionStore: Send + Sync {
         now: UnixMillis,
     ) -> Result<Finish, StoreError>;
 
-    /// The executions, newest first, each without its `output` and with no more than the first 200 characters of its `input`
-    /// and 1,000 of its `error`. At most 10,000.
+    /// The executions, newest first, as a listing shows them: without `output`, and with no more than the first
+    /// 1024 characters of `input` and `error`.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -46,7 +46,13 @@ pub trait ExecutionStore: Send + Sync {
         filter: ExecutionFilter,
     ) -> Result<Vec<Execution>, StoreError>;
 
-    /// One execution.
+    /// The devices that have executions which have not ended, each once.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn devices_with_open_executions(&self) -> Result<Vec<String>, StoreError>;
+
+    /// One execution, whole.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Unavailable`].

@@ -1,10 +1,15 @@
 //! The HTTP API: who may ask, and answers that programs can read.
 
+use askalf_bridge_core::stores::DeviceStatus;
 use askalf_bridge_core::{BridgeOptions, Transport, router};
+use axum::body::Body;
+use futures_util::StreamExt;
+use http::Request;
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 use crate::faulty_store::FaultyStore;
-use crate::harness::{TestBridge, call, memory_store, unopened};
+use crate::harness::{ADMIN, TestBridge, call, memory_store, unopened};
 
 #[tokio::test]
 async fn only_an_operators_key_gets_in_over_tcp() {
@@ -285,4 +290,40 @@ async fn without_an_open_bridge_the_store_is_served_and_devices_are_not() {
         (status.as_u16(), error["id"].as_str()),
         (503, Some("bridge-unavailable"))
     );
+}
+
+#[tokio::test]
+async fn while_no_bridge_is_open_no_device_is_shown_online() {
+    let store = memory_store();
+    let bridge = TestBridge::with(store.clone(), BridgeOptions::default()).await;
+    let key = bridge.mint("ann", &["device"]).await;
+    let (_client, id) = bridge.register(&key, "laptop").await;
+    bridge.kill();
+    let row = store.find_devices(&ADMIN, &id).await.unwrap().remove(0);
+    assert_eq!(
+        row.status,
+        DeviceStatus::Online,
+        "as a bridge that was killed leaves it"
+    );
+
+    let command = router(
+        unopened(&store, BridgeOptions::default()),
+        Transport::Local { uid: 0 },
+    );
+    let (_, devices) = call(command, None, "GET", "/api/v1/devices", Value::Null).await;
+    assert_eq!(devices[0]["status"], "offline");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_stops_halfway_is_not_waited_for() {
+    let store = memory_store();
+    let routes = router(
+        unopened(&store, BridgeOptions::default()),
+        Transport::Local { uid: 0 },
+    );
+    let halfway = futures_util::stream::once(async { Ok::<_, std::io::Error>("{\"name\":") });
+    let body = Body::from_stream(halfway.chain(futures_util::stream::pending()));
+    let request = Request::post("/api/v1/keys").body(body).unwrap();
+    let response = routes.oneshot(request).await.unwrap();
+    assert_eq!(response.status(), 408);
 }

@@ -219,6 +219,24 @@ async fn a_revoked_key_ends_its_sessions_at_once() {
     bystander.is_alive().await;
 }
 
+#[tokio::test]
+async fn a_revocation_during_the_check_counts_too() {
+    let store = FaultyStore::over(memory_store());
+    let bridge = TestBridge::with(store.clone(), BridgeOptions::default()).await;
+    let key = bridge.mint("ann", &["device"]).await;
+    store.looked_up.close();
+    let mut client = bridge.try_connect(Some(&key.token)).await;
+    client.send("device:register", modern("laptop", json!([]))).await;
+    store.looked_up.reached().await;
+    let (status, _) = bridge
+        .call("POST", &format!("/api/v1/keys/{}/revoke", key.id), Value::Null)
+        .await;
+    assert_eq!(status, 200);
+    store.looked_up.open();
+    refused(client, "AUTH_FAILED", Some("revoked"), INVALID).await;
+    assert!(bridge.store.devices(&ADMIN, 1).await.unwrap().is_empty());
+}
+
 impl Client {
     /// Shows that the token was good: the bridge talks, and waits for a registration.
     async fn is_not_registered(&mut self) {

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use askalf_bridge_auth::UnixMillis;
 use askalf_bridge_core::BridgeOptions;
 use askalf_bridge_core::api::{DispatchEvent, ExecutionView};
-use askalf_bridge_core::stores::DeviceStatus;
+use askalf_bridge_core::stores::{DeviceStatus, NewExecution};
 use serde_json::{Value, json};
 
 use crate::faulty_store::FaultyStore;
-use crate::harness::{TestBridge, memory_store, modern, old, within};
+use crate::harness::{ADMIN, NOW, TestBridge, memory_store, modern, old, within};
 
 fn short_grace() -> BridgeOptions {
     BridgeOptions {
@@ -595,4 +596,70 @@ async fn a_quiet_stream_says_that_it_is_alive() {
     let mut events = bridge.dispatch("laptop", "sleep 99").await;
     assert_eq!(events.next().await, Some(DispatchEvent::Idle));
     assert_eq!(events.next().await, Some(DispatchEvent::Idle));
+}
+
+#[tokio::test]
+async fn an_execution_ends_although_the_clock_had_been_ahead_when_it_began() {
+    let store = memory_store();
+    let bridge = TestBridge::with(store.clone(), short_grace()).await;
+    let key = bridge.mint("ann", &["device"]).await;
+    let (_client, device_id) = bridge.register(&key, "laptop").await;
+    bridge.kill();
+    let row = NewExecution {
+        id: "exec_of_tomorrow".to_owned(),
+        device_id,
+        executor: "shell".to_owned(),
+        input: "true".to_owned(),
+        timeout_ms: None,
+        created_at: UnixMillis(NOW + 24 * 60 * 60 * 1000),
+    };
+    store.add_execution(&ADMIN, row).await.unwrap();
+
+    let bridge = TestBridge::with(store, short_grace()).await;
+    bridge
+        .until("its end", Some("interrupted".to_owned()), || async {
+            bridge.execution("exec_of_tomorrow").await.cause
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_device_that_comes_back_does_not_hide_the_executions_of_one_that_does_not() {
+    // Long enough for the one to be back before its own time is over.
+    let options = BridgeOptions {
+        interrupted_grace: Duration::from_millis(1000),
+        ..BridgeOptions::default()
+    };
+    let store = memory_store();
+    let bridge = TestBridge::with(store.clone(), options.clone()).await;
+    let (gone, busy) = (
+        bridge.mint("ann", &["device"]).await,
+        bridge.mint("ann", &["device"]).await,
+    );
+    let (_gone, gone_id) = bridge.register(&gone, "gone").await;
+    let (_busy, busy_id) = bridge.register(&busy, "busy").await;
+    bridge.kill();
+    let add = async |id: String, device_id: &str, created_at| {
+        let row = NewExecution {
+            id,
+            device_id: device_id.to_owned(),
+            executor: "shell".to_owned(),
+            input: "true".to_owned(),
+            timeout_ms: None,
+            created_at: UnixMillis(created_at),
+        };
+        store.add_execution(&ADMIN, row).await.unwrap();
+    };
+    add("exec_oldest".to_owned(), &gone_id, NOW - 2).await;
+    for number in 0..600 {
+        add(format!("exec_{number}"), &busy_id, NOW - 1).await;
+    }
+
+    let bridge = TestBridge::with(store.clone(), options).await;
+    let (_back, _) = bridge.register(&busy, "busy").await;
+    bridge
+        .until("its end", Some("interrupted".to_owned()), || async {
+            bridge.execution("exec_oldest").await.cause
+        })
+        .await;
 }

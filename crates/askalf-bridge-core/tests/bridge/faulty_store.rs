@@ -16,6 +16,8 @@ use tokio::sync::{Notify, watch};
 pub(crate) struct FaultyStore {
     store: Arc<dyn Store>,
     fails: AtomicBool,
+    /// After keys were looked up.
+    pub(crate) looked_up: Gate,
     /// Before a device is marked as gone.
     pub(crate) offline: Gate,
     /// Before executions are listed.
@@ -62,6 +64,7 @@ impl FaultyStore {
         Arc::new(Self {
             store,
             fails: AtomicBool::new(false),
+            looked_up: Gate::new(),
             offline: Gate::new(),
             listing: Gate::new(),
         })
@@ -82,7 +85,9 @@ impl FaultyStore {
 #[async_trait]
 impl KeyStore for FaultyStore {
     async fn find_keys(&self, lookup: &Lookup) -> Result<Vec<KeyRecord>, StoreError> {
-        self.store()?.find_keys(lookup).await
+        let found = self.store()?.find_keys(lookup).await;
+        self.looked_up.pass().await;
+        found
     }
 
     async fn add_key(&self, who: &Principal, key: NewKey) -> Result<Key, StoreError> {
@@ -182,6 +187,10 @@ impl ExecutionStore for FaultyStore {
     ) -> Result<Vec<Execution>, StoreError> {
         self.listing.pass().await;
         self.store()?.executions(who, filter).await
+    }
+
+    async fn devices_with_open_executions(&self) -> Result<Vec<String>, StoreError> {
+        self.store()?.devices_with_open_executions().await
     }
 
     async fn execution(&self, who: &Principal, id: &str) -> Result<Execution, StoreError> {

@@ -137,3 +137,20 @@ async fn a_frame_without_a_mask_closes_with_1002() {
     client.socket.get_mut().write_all(b"\x81\x02{}").await.unwrap();
     assert_eq!(client.closed().await.0, 1002);
 }
+
+#[tokio::test]
+async fn a_large_frame_is_for_those_who_have_registered() {
+    let bridge = TestBridge::start().await;
+    let key = bridge.mint("ann", &["device"]).await;
+    let large = json!({ "executionId": "exec_x", "output": "x".repeat(8 * 1024 * 1024) });
+    let mut client = bridge.try_connect(Some(&key.token)).await;
+    let text = json!({ "type": "execution:complete", "payload": large }).to_string();
+    // The bridge hangs up in the middle of it.
+    let _ = client.try_send(Message::text(text)).await;
+    assert_eq!(client.closed().await, (1009, "Message too large".to_owned()));
+
+    let (mut client, _) = bridge.register(&key, "laptop").await;
+    client.send("execution:complete", large).await;
+    client.expect_error("EXECUTION_NOT_FOUND").await;
+    client.expect("execution:ack").await;
+}

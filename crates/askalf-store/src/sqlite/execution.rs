@@ -21,11 +21,10 @@ const SELECT: &str =
     "select id, owner_id, device_id, status, metadata, input, output, error, cost, iterations,
     input_tokens, output_tokens, duration_ms, created_at, started_at, completed_at from forge_executions";
 
-/// What a listing shows of one: enough to tell it from others. A row can hold 16 MiB.
-const SELECT_FOR_LISTING: &str =
-    "select id, owner_id, device_id, status, metadata, substr(input, 1, 200) as input, null as output,
-    substr(error, 1, 1000) as error, cost, iterations, input_tokens, output_tokens, duration_ms, created_at, started_at,
-    completed_at from forge_executions";
+/// The same for listings, where results and inputs of a mebibyte each would add up: see [`ExecutionStore::executions`].
+const SELECT_LISTED: &str =
+    "select id, owner_id, device_id, status, metadata, substr(input, 1, 1024), null, substr(error, 1, 1024), cost,
+    iterations, input_tokens, output_tokens, duration_ms, created_at, started_at, completed_at from forge_executions";
 
 /// The agent that an operator's dispatches run under: the forge wants one behind each execution, so each owner gets one
 /// of this slug.
@@ -105,16 +104,27 @@ impl ExecutionStore for SqliteStore {
             let order = "created_at desc, id desc";
             reach::list(
                 connection,
-                SELECT_FOR_LISTING,
+                SELECT_LISTED,
                 &condition,
                 order,
                 limit,
                 read_execution,
-                |execution| {
-                    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-                    execution.input.len() + text(&execution.output) + text(&execution.error)
-                },
+                |execution| execution.input.len() + execution.error.as_ref().map_or(0, String::len),
             )
+        })
+        .await
+    }
+
+    async fn devices_with_open_executions(&self) -> Result<Vec<String>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "select distinct device_id from forge_executions
+                 where status in ('pending', 'running') and device_id is not null order by device_id",
+            )?;
+            let devices = statement
+                .query_map([], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
+            Ok(devices)
         })
         .await
     }

@@ -15,7 +15,7 @@ use askalf_bridge_core::stores::StoreError;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::fault::Fault;
+use super::{fault::Fault, place::Place};
 
 /// How many writes share one commit at most: enough to spread the cost of a flush, few enough that the first of them
 /// does not wait noticeably for the last.
@@ -39,9 +39,9 @@ enum Message {
 }
 
 impl Threads {
-    pub(super) fn start(writer: Connection, readers: Vec<Connection>) -> std::io::Result<Self> {
+    pub(super) fn start(place: Place, writer: Connection, readers: Vec<Connection>) -> std::io::Result<Self> {
         let (writes, queue) = mpsc::channel(QUEUE);
-        spawn("askalf-store-w", move || write_loop(writer, queue))?;
+        spawn("askalf-store-w", move || write_loop(&place, writer, queue))?;
         let count = readers.len();
         if count == 0 {
             return Ok(Self {
@@ -183,7 +183,7 @@ where
     }
 }
 
-fn write_loop(connection: Connection, mut queue: mpsc::Receiver<Message>) {
+fn write_loop(place: &Place, connection: Connection, mut queue: mpsc::Receiver<Message>) {
     let mut closing = Vec::new();
     let mut group: Vec<Box<dyn Job>> = Vec::new();
     while let Some(first) = queue.blocking_recv() {
@@ -203,7 +203,7 @@ fn write_loop(connection: Connection, mut queue: mpsc::Receiver<Message>) {
                 None
             };
         }
-        write_group(&connection, &mut group);
+        write_group(place, &connection, &mut group);
     }
     drop(connection);
     drop(closing);
@@ -212,11 +212,11 @@ fn write_loop(connection: Connection, mut queue: mpsc::Receiver<Message>) {
 /// Does a group of writes in one transaction, each in a savepoint of its own, and answers after the commit. Where the
 /// transaction fails every caller hears so, those included whose answer would have been an error or "recorded before":
 /// what they saw may have been undone with it.
-fn write_group(connection: &Connection, group: &mut Vec<Box<dyn Job>>) {
+fn write_group(place: &Place, connection: &Connection, group: &mut Vec<Box<dyn Job>>) {
     if group.is_empty() {
         return;
     }
-    let kept = in_transaction(connection, group).map_err(StoreError::from);
+    let kept = in_transaction(place, connection, group).map_err(StoreError::from);
     if kept.is_err() && !connection.is_autocommit() {
         // Nothing else can be done where even this fails; the next transaction will say so.
         let _ = connection.execute_batch("rollback");
@@ -226,7 +226,8 @@ fn write_group(connection: &Connection, group: &mut Vec<Box<dyn Job>>) {
     }
 }
 
-fn in_transaction(connection: &Connection, group: &mut [Box<dyn Job>]) -> Result<(), Fault> {
+fn in_transaction(place: &Place, connection: &Connection, group: &mut [Box<dyn Job>]) -> Result<(), Fault> {
+    place.check()?;
     // Immediate: taking the write lock later, after a read, could fail without waiting.
     connection.execute_batch("begin immediate")?;
     for job in group {
@@ -243,6 +244,8 @@ fn in_transaction(connection: &Connection, group: &mut [Box<dyn Job>]) -> Result
         })?;
     }
     connection.execute_batch("commit")?;
+    // Again: into a file that went away meanwhile nothing was written that lasts.
+    place.check()?;
     Ok(())
 }
 
@@ -281,7 +284,7 @@ mod tests {
     fn threads() -> Threads {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(SCHEMA).unwrap();
-        Threads::start(connection, Vec::new()).unwrap()
+        Threads::start(Place::nowhere(), connection, Vec::new()).unwrap()
     }
 
     async fn add(threads: &Threads, table: &'static str, word: &'static str) -> Result<(), StoreError> {

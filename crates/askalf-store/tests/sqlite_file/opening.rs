@@ -188,3 +188,31 @@ fn many_may_make_the_same_database_at_once() {
         assert_eq!(column(&hand, "pragma integrity_check"), ["ok"]);
     }
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn nothing_is_accepted_into_a_file_that_was_moved_or_replaced() {
+    let (folder, path) = scratch();
+    let store = open(&path).unwrap();
+    store.add_key(&ADMIN, new_key("default", "key_1")).await.unwrap();
+    let gone = "the database is not available: its file was moved, removed or replaced";
+
+    let aside = folder.path().join("aside.db");
+    fs::rename(&path, &aside).unwrap();
+    let error = store
+        .add_key(&ADMIN, new_key("default", "key_2"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.to_string(), gone);
+    fs::copy(&aside, &path).unwrap();
+    let error = store
+        .add_key(&ADMIN, new_key("default", "key_2"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.to_string(), gone, "another file of the same name");
+
+    fs::rename(&aside, &path).unwrap();
+    store.add_key(&ADMIN, new_key("default", "key_2")).await.unwrap();
+    let keys = column(&by_hand(&path), "select id from api_keys order by id");
+    assert_eq!(keys, ["key_1", "key_2"]);
+}

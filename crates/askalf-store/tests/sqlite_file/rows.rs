@@ -193,8 +193,8 @@ async fn a_listing_of_executions_leaves_out_what_can_be_large() {
     assert_eq!(listed.len(), 4);
     for execution in listed {
         assert_eq!(execution.output, None);
-        assert_eq!(execution.input.chars().count(), 200);
-        assert_eq!(execution.error.unwrap().len(), 1000);
+        assert_eq!(execution.input.chars().count(), 1024);
+        assert_eq!(execution.error.unwrap().len(), 1024);
     }
     let whole = store.execution(&ADMIN, "exec_1").await.unwrap();
     assert_eq!(whole.output.unwrap().len(), 30 * 1024 * 1024);
@@ -208,12 +208,12 @@ async fn a_listing_ends_early_rather_than_fill_the_memory() {
     hand.execute_batch(SEED).unwrap();
     store.add_key(&ADMIN, new_key("ann", "key_1")).await.unwrap();
     hand.execute_batch(
-        "with numbers (n) as (values (1), (2), (3), (4))
+        "insert into forge_agents (id, owner_id, name, slug) values ('a', 'ann', 'A', 'a');
+         with numbers (n) as (values (1), (2), (3), (4))
          insert into agent_devices (id, user_id, tenant_id, api_key_id, device_name, platform_capabilities)
-         select 'dev_' || n, 'ann', (select tenant_id from users where id = 'ann'), 'key_1', 'd' || n,
-         '{\"x\":\"' || hex(zeroblob(15 * 1024 * 1024)) || '\"}' from numbers",
+         select 'dev_' || n, 'ann', 'acme', 'key_1', 'd', json_object('a', hex(zeroblob(15 * 1024 * 1024))) from numbers",
     )
     .unwrap();
-    let listed = store.devices(&ADMIN, 100).await.unwrap();
+    let listed = store.devices(&ADMIN, 10).await.unwrap();
     assert_eq!(listed.len(), 2, "30 MiB each, 64 MiB in all");
 }

@@ -364,3 +364,45 @@ pub(crate) async fn a_listing_is_newest_first_filtered_and_bounded(store: Shared
     assert_eq!(listed(&ADMIN, None, false, u32::MAX).await.len(), 103);
     assert_eq!(listed(&one, Some("dev_2"), false, 0).await, [""; 0]);
 }
+
+pub(crate) async fn a_listing_is_short_whatever_was_recorded(store: Shared) {
+    let (one, _) = registered(&*store, "ann", "key_1", "dev_1").await;
+    let mut new = execution("exec_1", "dev_1");
+    new.input = "ü".repeat(100_000);
+    store.add_execution(&ADMIN, new).await.unwrap();
+    let mut end = completed(&"y".repeat(1_000_000));
+    end.error = Some("é".repeat(100_000));
+    store.finish_execution(&one, "exec_1", end, NOW).await.unwrap();
+
+    let listed = store
+        .executions(&ADMIN, ExecutionFilter::default())
+        .await
+        .unwrap()
+        .remove(0);
+    assert_eq!(listed.input, "ü".repeat(1024));
+    assert_eq!(listed.error, Some("é".repeat(1024)));
+    assert_eq!(listed.output, None);
+    assert_eq!(listed.status, ExecutionStatus::Completed);
+    let whole = store.execution(&ADMIN, "exec_1").await.unwrap();
+    assert_eq!(whole.input.chars().count(), 100_000);
+    assert_eq!(whole.output.map(|output| output.len()), Some(1_000_000));
+}
+
+pub(crate) async fn devices_with_open_executions_are_found_however_many_there_are(store: Shared) {
+    let (one, _) = registered(&*store, "ann", "key_1", "dev_1").await;
+    registered(&*store, "gil", "key_2", "dev_2").await;
+    registered(&*store, "ann", "key_3", "dev_3").await;
+    for number in 0..600 {
+        dispatched(&*store, &format!("exec_{number}"), "dev_2").await;
+    }
+    dispatched(&*store, "exec_old", "dev_3").await;
+    dispatched(&*store, "exec_done", "dev_1").await;
+    store
+        .finish_execution(&one, "exec_done", completed("x"), NOW)
+        .await
+        .unwrap();
+    assert_eq!(
+        store.devices_with_open_executions().await.unwrap(),
+        ["dev_2", "dev_3"]
+    );
+}

@@ -164,7 +164,9 @@ macro_rules! suite {
             an_operator_reaches_the_executions_of_its_user_alone
             an_execution_needs_a_device_within_reach
             a_repeated_id_is_a_conflict
-            a_listing_is_newest_first_filtered_and_bounded);
+            a_listing_is_newest_first_filtered_and_bounded
+            a_listing_is_short_whatever_was_recorded
+            devices_with_open_executions_are_found_however_many_there_are);
     };
     (@tests $open:path, $module:ident: $($name:ident)+) => {
         mod $module {

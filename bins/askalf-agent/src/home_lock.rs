@@ -1,0 +1,115 @@
+//! One daemon a home.
+//!
+//! The lock is on the folder itself and on `agent.lock` in it. The folder's works where nothing can be written, and
+//! stays when somebody removes the file; the file's works on network file systems that lock no folders, and names the
+//! process.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use askalf_cli::{ExitCode, Failure};
+use askalf_cred::Home;
+
+/// How often a held lock is tried again: a `status` command looks whether it is held by taking it for an instant.
+const TRIES: u32 = 3;
+
+/// Pause between two tries.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A home that is taken. Dropping it, or the end of the process, gives it back.
+#[derive(Debug)]
+pub(crate) struct HomeLock {
+    _folder: Option<File>,
+    _file: Option<File>,
+}
+
+/// Takes the home for this process alone.
+pub(crate) async fn take(home: &Home) -> Result<HomeLock, Failure> {
+    let mut tries = 1;
+    loop {
+        match try_take(home)? {
+            Some(lock) => return Ok(lock),
+            None if tries < TRIES => tokio::time::sleep(PAUSE).await,
+            None => return Err(taken(home)),
+        }
+        tries += 1;
+    }
+}
+
+/// Who runs in this home: `None` for nobody, else how an error may name the process.
+pub(crate) fn holder(home: &Home) -> Option<String> {
+    let held = |path: &Path| {
+        File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    };
+    (held(home.path()) || held(&home.lock_path())).then(|| process(home))
+}
+
+/// `None` where another process has it.
+fn try_take(home: &Home) -> Result<Option<HomeLock>, Failure> {
+    let folder = match File::open(home.path()).map(|folder| (folder.try_lock(), folder)) {
+        Ok((Ok(()), folder)) => Some(folder),
+        Ok((Err(TryLockError::WouldBlock), _)) => return Ok(None),
+        // Locks of folders are not known everywhere.
+        Ok((Err(TryLockError::Error(_)), _)) | Err(_) => None,
+    };
+    let path = home.lock_path();
+    let opened = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .mode(0o600)
+        .open(&path);
+    let file = match opened.map(|file| (file.try_lock(), file)) {
+        Ok((Ok(()), mut file)) => {
+            // For people; nothing is ever decided by it, so a full disk does not matter.
+            if let Err(error) = name_process(&mut file) {
+                tracing::debug!("{} does not name this process: {}", path.display(), error.kind());
+            }
+            Some(file)
+        }
+        Ok((Err(TryLockError::WouldBlock), _)) => return Ok(None),
+        Ok((Err(TryLockError::Error(error)), _)) | Err(error) if folder.is_none() => {
+            return Err(Failure::new(
+                ExitCode::Permission,
+                format!("{} cannot be locked: {}", path.display(), error.kind()),
+            )
+            .hint("check owner and mode of the agent's folder"));
+        }
+        Ok((Err(TryLockError::Error(_)), _)) | Err(_) => None,
+    };
+    Ok(Some(HomeLock {
+        _folder: folder,
+        _file: file,
+    }))
+}
+
+fn name_process(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.write_all(format!("{}\n", std::process::id()).as_bytes())
+}
+
+fn taken(home: &Home) -> Failure {
+    Failure::new(
+        ExitCode::TryAgain,
+        format!(
+            "an agent runs in {} already{}",
+            home.path().display(),
+            process(home)
+        ),
+    )
+    .hint("see 'askalf-agent status'; 'askalf-agent disconnect' stops it")
+}
+
+/// ` (process N)`, where the file tells.
+fn process(home: &Home) -> String {
+    let mut pid = String::new();
+    let read = File::open(home.lock_path()).and_then(|file| file.take(16).read_to_string(&mut pid));
+    match read {
+        Ok(_) if !pid.trim().is_empty() => format!(" (process {})", askalf_cli::one_line(pid.trim())),
+        Ok(_) | Err(_) => String::new(),
+    }
+}
