@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod ask;
 mod bundle;
 mod cred;
 mod disconnect;

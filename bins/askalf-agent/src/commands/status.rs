@@ -2,29 +2,25 @@
 
 use std::time::Duration;
 
-use askalf_agent_core::control::{self, ControlError};
+use askalf_agent_core::control;
 use askalf_agent_core::{AgentStatus, DeviceIdStore, State};
-use askalf_cli::{ExitCode, Failure, one_line, print};
-use askalf_cred::{Home, LoadOutcome};
+use askalf_cli::{ExitCode, one_line, print};
+use askalf_cred::LoadOutcome;
 
+use super::ask::ask;
 use super::{ANSWER_PATIENCE, show_json};
 use crate::cli::Status;
 use crate::clock::unix_ms;
 use crate::device_id_file::DeviceIdFile;
-use crate::home_lock;
 use crate::vault::Vault;
 
 pub(crate) async fn status(vault: &Vault, arguments: Status) -> anyhow::Result<ExitCode> {
-    let status = match control::status(&vault.home().socket_path(), ANSWER_PATIENCE).await {
-        Ok(status) => status,
-        Err(ControlError::NotRunning) => match home_lock::holder(vault.home()) {
-            None => without_daemon(vault),
-            Some(process) => return Err(unreachable(vault.home(), &process).into()),
-        },
-        Err(error) => {
-            return Err(Failure::new(ExitCode::TryAgain, &error).hint(error.hint()).into());
-        }
-    };
+    let home = vault.home();
+    let running = ask(home, async || {
+        control::status(&home.socket_path(), ANSWER_PATIENCE).await
+    })
+    .await?;
+    let status = running.unwrap_or_else(|| without_daemon(vault));
     if arguments.json {
         show_json(&status)?;
     } else {
@@ -35,19 +31,6 @@ pub(crate) async fn status(vault: &Vault, arguments: Status) -> anyhow::Result<E
     } else {
         ExitCode::Done
     })
-}
-
-/// The daemon holds its folder, but nobody listens.
-pub(super) fn unreachable(home: &Home, process: &str) -> Failure {
-    Failure::new(
-        ExitCode::TryAgain,
-        format!(
-            "an agent runs in {}{process}, but its control socket is not there: it starts just now, the socket was \
-             removed, or the disk takes none",
-            home.path().display()
-        ),
-    )
-    .hint("try again; if it stays, stop the agent with SIGTERM and start it anew")
 }
 
 /// What the folder tells while nobody runs.
