@@ -459,6 +459,31 @@ fn a_power_cut_at_any_call_of_an_act_loses_nothing() {
     assert!(states > 300, "{states} states are too few to be all of them");
 }
 
+#[test]
+fn what_an_act_has_done_stays_through_a_power_cut() {
+    for act in ALL {
+        let (_scratch, home) = act.set_scene();
+        let disk = VolatileDisk::new(home.path(), usize::MAX);
+        act.run(&home, &disk).unwrap();
+        disk.each_state_after_the_cut(|folder, kept| {
+            let point = format!("{act:?}, done, unsynced changes {kept:b} kept");
+            let home = Home::new(folder);
+            let found = token_of(&load_with(&home, &load_options(act)));
+            let wanted = if matches!(act, Act::Save | Act::PromoteNext) {
+                NEW
+            } else {
+                act.kept()
+            };
+            assert_eq!(found.as_deref(), Some(wanted), "{point}");
+            assert_eq!(read_as_3_3(&home), found, "{point}");
+            if act == Act::StageNext {
+                let next = load_next(&home, &load_options(act));
+                assert_eq!(token_of(&next).as_deref(), Some(NEW), "{point}");
+            }
+        });
+    }
+}
+
 /// What a save that was cut off had not synced is synced before it takes its place.
 #[test]
 fn a_save_that_was_completed_stays_through_a_power_cut() {

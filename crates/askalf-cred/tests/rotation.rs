@@ -337,3 +337,22 @@ fn a_key_that_looks_sealed_is_still_taken_after_a_rotation() {
     rotate_key(&home).unwrap();
     assert_eq!(loaded(&home), opaque);
 }
+
+#[test]
+fn a_save_brings_a_rotation_that_was_cut_off_to_its_end_first() {
+    let scratch = Scratch::new();
+    let home = scratch.home();
+    common::save(&home, TOKEN, SealMode::Keyfile);
+    let old = fs::read(home.keyfile_path()).unwrap();
+    let rotated = rotate_key(&home).unwrap();
+    fs::rename(home.keyfile_path(), home.path().join("keyfile.next")).unwrap();
+    scratch.write_keyfile(&old);
+    let saved = common::save(&home, OTHER_TOKEN, SealMode::Keyfile);
+    assert_eq!(
+        saved.key_id,
+        Some(rotated.new_key),
+        "it is sealed under the old keyfile again"
+    );
+    assert_eq!(scratch.names(), ["agent.json", "keyfile"]);
+    assert_eq!(loaded(&home), OTHER_TOKEN);
+}
