@@ -83,6 +83,8 @@ struct Present {
     vault: Vault,
     config: AgentConfig,
     mode: SealMode,
+    /// See [`facts`]: as they were before the command.
+    before: (Option<String>, Option<u32>, Option<u64>),
 }
 
 impl Present {
@@ -114,7 +116,8 @@ impl Present {
         } else {
             mode
         };
-        Ok(Self { vault, config, mode })
+        let before = facts(&config);
+        Ok(Self { vault, config, mode, before })
     }
 
     async fn replace(
@@ -138,6 +141,7 @@ impl Present {
         if name.is_some() {
             config.device_name = name;
         }
+        let restart = facts(&config) != before;
         vault.create()?;
 
         let verified = if proof.no_verify {
@@ -163,8 +167,17 @@ impl Present {
             }
             None => print("The key is kept; it was not proved against a bridge.\n")?,
         }
-        nudge_daemon(vault.home()).await
+        nudge_daemon(vault.home(), restart).await
     }
+}
+
+/// What a running agent takes from its config at its start alone.
+fn facts(config: &AgentConfig) -> (Option<String>, Option<u32>, Option<u64>) {
+    (
+        config.device_name.clone(),
+        config.max_concurrent,
+        config.execution_timeout_ms,
+    )
 }
 
 /// What a person should know of a save beside its success.
@@ -186,8 +199,11 @@ pub(super) fn tell_saved(saved: &Saved) -> anyhow::Result<()> {
 }
 
 /// Lets a running agent take the new key at once.
-pub(super) async fn nudge_daemon(home: &Home) -> anyhow::Result<ExitCode> {
+async fn nudge_daemon(home: &Home, restart: bool) -> anyhow::Result<ExitCode> {
     match control::reload(&home.socket_path(), ANSWER_PATIENCE).await {
+        Ok(()) if restart => print(
+            "The running agent takes the new key now; name, concurrency and time-out count from its next start.\n",
+        )?,
         Ok(()) => print("The running agent takes the new key now.\n")?,
         Err(ControlError::NotRunning) => print("Start the agent with: askalf-agent daemon\n")?,
         // It looks by itself too.
