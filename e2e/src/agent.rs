@@ -1,27 +1,29 @@
 //! `askalf-agent` under test.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::ops::{Deref, DerefMut};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::binaries::{Binaries, binaries};
 use crate::bridge::{Bridge, MintedKey};
-use crate::command::{Output, run};
-use crate::process::{Line, Process};
+use crate::command::Output;
+use crate::process::Process;
+use crate::program::{Kind, Program};
+
+static AGENT: Kind = Kind {
+    name: "askalf-agent",
+    home_variable: "ASKALF_HOME",
+    removed: &["ASKALF_API_KEY", "ASKALF_URL", "ASKALF_LOG"],
+};
 
 /// An agent with a folder of its own, over any number of daemons.
 #[derive(Debug)]
 pub struct Agent {
-    binaries: Binaries,
-    home: PathBuf,
+    program: Program,
     wrapper: Vec<String>,
-    variables: Vec<(String, String)>,
-    daemon: Option<Process>,
-    past_lines: Vec<Line>,
-    _folder: Option<tempfile::TempDir>,
 }
 
 /// The credential as it stands on disk: equal only where no byte, inode or time of change differs.
@@ -37,21 +39,16 @@ impl Agent {
     /// The binaries or the folder cannot be made.
     pub fn new() -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let mut agent = Self::in_folder(binaries()?.clone(), &folder.path().join("agent"));
-        agent._folder = Some(folder);
+        let mut agent = Self::in_folder(binaries()?, &folder.path().join("agent"));
+        agent.program.own(folder);
         Ok(agent)
     }
 
     /// An agent in this folder.
-    pub fn in_folder(binaries: Binaries, home: &Path) -> Self {
+    pub fn in_folder(binaries: &Binaries, home: &Path) -> Self {
         Self {
-            binaries,
-            home: home.to_owned(),
+            program: Program::new(&AGENT, &binaries.agent, home),
             wrapper: Vec::new(),
-            variables: Vec::new(),
-            daemon: None,
-            past_lines: Vec::new(),
-            _folder: None,
         }
     }
 
@@ -76,64 +73,9 @@ impl Agent {
         Ok((agent, device))
     }
 
-    /// Its folder.
-    pub fn home(&self) -> &Path {
-        &self.home
-    }
-
     /// Runs the daemon by this command from now on, for example `unshare --uts`.
     pub fn wrap(&mut self, wrapper: &[&str]) {
         self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
-    }
-
-    /// Sets a variable of the environment for everything that is started from now on.
-    pub fn set_variable(&mut self, name: &str, value: &str) {
-        self.variables.push((name.to_owned(), value.to_owned()));
-    }
-
-    /// A command on this agent's folder.
-    pub fn command(&self, arguments: &[&str]) -> Command {
-        self.wrapped(&[], arguments)
-    }
-
-    fn wrapped(&self, wrapper: &[String], arguments: &[&str]) -> Command {
-        let mut command = match wrapper {
-            [] => Command::new(&self.binaries.agent),
-            [program, rest @ ..] => {
-                let mut command = Command::new(program);
-                command.args(rest).arg(&self.binaries.agent);
-                command
-            }
-        };
-        command
-            .args(arguments)
-            .env("ASKALF_HOME", &self.home)
-            .current_dir("/");
-        for name in ["ASKALF_API_KEY", "ASKALF_URL", "ASKALF_LOG"] {
-            command.env_remove(name);
-        }
-        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
-        command
-    }
-
-    /// Runs a command on this agent's folder.
-    ///
-    /// # Errors
-    /// It does not start or end.
-    pub fn run(&self, arguments: &[&str]) -> Result<Output> {
-        self.run_with_input(arguments, b"")
-    }
-
-    /// Runs a command that reads its standard input.
-    ///
-    /// # Errors
-    /// It does not start or end.
-    pub fn run_with_input(&self, arguments: &[&str], input: &[u8]) -> Result<Output> {
-        run(
-            &format!("askalf-agent {}", arguments.join(" ")),
-            &mut self.command(arguments),
-            input,
-        )
     }
 
     /// `pair`, with the key on standard input.
@@ -149,9 +91,8 @@ impl Agent {
     /// # Errors
     /// It does not start, or one runs.
     pub fn spawn(&mut self) -> Result<&Process> {
-        ensure!(self.daemon.is_none(), "a daemon runs");
-        let daemon = Process::start("the agent", &mut self.wrapped(&self.wrapper, &["daemon"]), b"")?;
-        Ok(self.daemon.insert(daemon))
+        let mut command = self.command_by(&self.wrapper, &["daemon"]);
+        self.program.start(&mut command)
     }
 
     /// Starts a daemon and waits until it has registered; its device id.
@@ -196,45 +137,15 @@ impl Agent {
     /// # Errors
     /// None runs.
     pub fn daemon(&self) -> Result<&Process> {
-        self.daemon.as_ref().context("no daemon runs")
+        self.process()
     }
 
-    /// Stops the daemon with SIGTERM; its exit code.
-    ///
-    /// # Errors
-    /// None runs, or it does not end.
-    pub fn terminate(&mut self) -> Result<i32> {
-        let (status, lines) = self.daemon.take().context("no daemon runs")?.terminate()?;
-        self.past_lines.extend(lines);
-        Ok(crate::process::shell_code(status))
-    }
-
-    /// Stops the daemon with SIGKILL.
-    ///
-    /// # Errors
-    /// None runs, or it does not end.
-    pub fn kill(&mut self) -> Result<()> {
-        let lines = self.daemon.take().context("no daemon runs")?.kill()?;
-        self.past_lines.extend(lines);
-        Ok(())
-    }
-
-    /// Waits until the daemon has ended by itself; its exit code.
-    ///
-    /// # Errors
-    /// None runs, or it does not end.
-    pub fn wait_exit(&mut self) -> Result<i32> {
-        let mut daemon = self.daemon.take().context("no daemon runs")?;
-        let status = daemon.end()?;
-        self.past_lines.extend(daemon.lines());
-        Ok(crate::process::shell_code(status))
-    }
-
-    /// All that every daemon of this folder wrote.
-    pub fn log(&self) -> Vec<Line> {
-        let mut lines = self.past_lines.clone();
-        lines.extend(self.daemon.iter().flat_map(Process::lines));
-        lines
+    /// How often the daemons of this folder have registered.
+    pub fn registrations(&self) -> usize {
+        self.log()
+            .iter()
+            .filter(|line| registered_as(&line.text).is_some())
+            .count()
     }
 
     /// `status --json`.
@@ -254,7 +165,7 @@ impl Agent {
             let status = self.status()?;
             Ok((status["state"] == state).then_some(status))
         })
-        .with_context(|| self.daemon.as_ref().map(Process::shown).unwrap_or_default())
+        .with_context(|| self.daemon().map(Process::shown).unwrap_or_default())
     }
 
     /// The credential as it stands on disk.
@@ -264,16 +175,30 @@ impl Agent {
     pub fn on_disk(&self) -> Result<OnDisk> {
         let file = |name: &str| -> Result<_> {
             use std::os::unix::fs::MetadataExt;
-            let path = self.home.join(name);
+            let path = self.home().join(name);
             let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
             let metadata = path.metadata()?;
             Ok((name.to_owned(), bytes, metadata.ino(), metadata.modified()?))
         };
         let mut files = vec![file("agent.json")?];
-        if self.home.join("keyfile").exists() {
+        if self.home().join("keyfile").exists() {
             files.push(file("keyfile")?);
         }
         Ok(OnDisk { files })
+    }
+}
+
+impl Deref for Agent {
+    type Target = Program;
+
+    fn deref(&self) -> &Program {
+        &self.program
+    }
+}
+
+impl DerefMut for Agent {
+    fn deref_mut(&mut self) -> &mut Program {
+        &mut self.program
     }
 }
 

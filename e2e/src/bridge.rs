@@ -1,27 +1,30 @@
 //! `askalf-bridge` under test.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::ops::{Deref, DerefMut};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::binaries::{Binaries, binaries};
-use crate::command::{Output, run};
-use crate::process::{Line, Process};
+use crate::command::Output;
+use crate::process::Process;
+use crate::program::{Kind, Program};
 use crate::wait::until;
+
+static BRIDGE: Kind = Kind {
+    name: "askalf-bridge",
+    home_variable: "ASKALF_BRIDGE_HOME",
+    removed: &["ASKALF_BRIDGE_DATABASE", "ASKALF_BRIDGE_LISTEN", "ASKALF_LOG"],
+};
 
 /// A bridge with a folder of its own and a free loopback port, which it keeps over restarts.
 #[derive(Debug)]
 pub struct Bridge {
-    binaries: Binaries,
-    home: PathBuf,
+    program: Program,
     arguments: Vec<String>,
     address: SocketAddr,
-    server: Option<Process>,
-    past_lines: Vec<Line>,
-    _folder: Option<tempfile::TempDir>,
 }
 
 /// A key that was just minted.
@@ -55,8 +58,8 @@ impl Bridge {
     /// It does not start.
     pub fn start_with(arguments: &[&str]) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let mut bridge = Self::start_in(binaries()?.clone(), &folder.path().join("bridge"), arguments)?;
-        bridge._folder = Some(folder);
+        let mut bridge = Self::start_in(binaries()?, &folder.path().join("bridge"), arguments)?;
+        bridge.program.own(folder);
         Ok(bridge)
     }
 
@@ -64,15 +67,11 @@ impl Bridge {
     ///
     /// # Errors
     /// It does not start.
-    pub fn start_in(binaries: Binaries, home: &Path, arguments: &[&str]) -> Result<Self> {
+    pub fn start_in(binaries: &Binaries, home: &Path, arguments: &[&str]) -> Result<Self> {
         let mut bridge = Self {
-            binaries,
-            home: home.to_owned(),
+            program: Program::new(&BRIDGE, &binaries.bridge, home),
             arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
-            server: None,
-            past_lines: Vec::new(),
-            _folder: None,
         };
         bridge.serve()?;
         Ok(bridge)
@@ -85,11 +84,12 @@ impl Bridge {
     pub fn serve(&mut self) -> Result<()> {
         let mut command = self.command(&["serve", "--print-address", "--listen", &self.address.to_string()]);
         command.args(&self.arguments);
-        let server = Process::start("the bridge", &mut command, b"")?;
-        self.address = server.wait_line("address on standard output", |line| {
-            (!line.is_error).then(|| line.text.trim().parse().ok()).flatten()
-        })?;
-        self.server = Some(server);
+        self.address = self
+            .program
+            .start(&mut command)?
+            .wait_line("address on standard output", |line| {
+                (!line.is_error).then(|| line.text.trim().parse().ok()).flatten()
+            })?;
         Ok(())
     }
 
@@ -103,86 +103,12 @@ impl Bridge {
         format!("ws://{}", self.address)
     }
 
-    /// Its folder.
-    pub fn home(&self) -> &Path {
-        &self.home
-    }
-
     /// The running server.
     ///
     /// # Errors
     /// It does not run.
     pub fn server(&self) -> Result<&Process> {
-        self.server.as_ref().context("the bridge does not run")
-    }
-
-    /// Stops it with SIGTERM; its exit code.
-    ///
-    /// # Errors
-    /// It does not run or does not end.
-    pub fn terminate(&mut self) -> Result<i32> {
-        let (status, lines) = self
-            .server
-            .take()
-            .context("the bridge does not run")?
-            .terminate()?;
-        self.past_lines.extend(lines);
-        Ok(crate::process::shell_code(status))
-    }
-
-    /// Stops it with SIGKILL.
-    ///
-    /// # Errors
-    /// It does not run or does not end.
-    pub fn kill(&mut self) -> Result<()> {
-        let lines = self.server.take().context("the bridge does not run")?.kill()?;
-        self.past_lines.extend(lines);
-        Ok(())
-    }
-
-    /// All that every server of this folder wrote.
-    pub fn log(&self) -> Vec<Line> {
-        let mut lines = self.past_lines.clone();
-        lines.extend(self.server.iter().flat_map(Process::lines));
-        lines
-    }
-
-    /// A command on this bridge's folder.
-    pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.binaries.bridge);
-        command
-            .args(arguments)
-            .env("ASKALF_BRIDGE_HOME", &self.home)
-            .current_dir("/");
-        for name in [
-            "ASKALF_BRIDGE_DATABASE",
-            "ASKALF_BRIDGE_LISTEN",
-            "ASKALF_LOG",
-            "ASKALF_BRIDGE_LOG",
-        ] {
-            command.env_remove(name);
-        }
-        command
-    }
-
-    /// Runs a command on this bridge's folder.
-    ///
-    /// # Errors
-    /// It does not start or end.
-    pub fn run(&self, arguments: &[&str]) -> Result<Output> {
-        self.run_with_input(arguments, b"")
-    }
-
-    /// Runs a command that reads its standard input.
-    ///
-    /// # Errors
-    /// It does not start or end.
-    pub fn run_with_input(&self, arguments: &[&str], input: &[u8]) -> Result<Output> {
-        run(
-            &format!("askalf-bridge {}", arguments.join(" ")),
-            &mut self.command(arguments),
-            input,
-        )
+        self.process()
     }
 
     /// Mints a key.
@@ -305,6 +231,20 @@ impl Bridge {
             let open = execution["status"] == "pending" || execution["status"] == "running";
             Ok((!open).then_some(execution))
         })
+    }
+}
+
+impl Deref for Bridge {
+    type Target = Program;
+
+    fn deref(&self) -> &Program {
+        &self.program
+    }
+}
+
+impl DerefMut for Bridge {
+    fn deref_mut(&mut self) -> &mut Program {
+        &mut self.program
     }
 }
 

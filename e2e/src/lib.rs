@@ -11,6 +11,7 @@ mod old_agent;
 mod old_forge;
 mod pids;
 mod process;
+mod program;
 mod wait;
 mod websocket;
 
@@ -22,5 +23,9 @@ pub use old_agent::OldAgent;
 pub use old_forge::{DEVICE as OLD_FORGE_DEVICE, ForgeEvent, Habit, OldForge};
 pub use pids::{Watched, pids_in};
 pub use process::{Line, Process};
+pub use program::Program;
 pub use wait::{PATIENCE, until};
 pub use websocket::{Incoming, Reader, Writer, client};
+
+/// A token of the usual shape that no bridge of ours has minted.
+pub const KEY: &str = "sk_live_0123456789abcdefghijABCDEFGHIJ01";

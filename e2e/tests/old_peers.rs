@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use askalf_e2e::{Agent, Bridge, ForgeEvent, Habit, Incoming, OLD_FORGE_DEVICE, OldAgent, OldForge};
+use askalf_e2e::{Agent, Bridge, ForgeEvent, Habit, Incoming, KEY, OLD_FORGE_DEVICE, OldAgent, OldForge};
 use serde_json::{Value, json};
-
-const KEY: &str = "sk_live_0123456789abcdefghijABCDEFGHIJ01";
 
 #[test]
 fn an_old_agent_registers_runs_a_task_and_is_recorded() -> Result<()> {

@@ -123,13 +123,17 @@ fn sigterm_of_the_agent_ends_the_whole_tree() -> Result<()> {
 #[test]
 fn a_task_that_ends_leaves_nothing_behind() -> Result<()> {
     let bridge = Bridge::start()?;
-    let (_agent, device) = Agent::online(&bridge, "web-01")?;
-    // The shell waits until every process has said its number, and then exits by itself.
+    let (agent, device) = Agent::online(&bridge, "web-01")?;
+    // The shell exits by itself once every process has said its number.
+    let gate = agent.home().join("gate");
     let input = format!(
-        "exec 3>&1; {{ {TREE} }} | while read -r line; do echo \"$line\" >&3; done & sleep 1; exit 7"
+        "{TREE}until [ -e {} ]; do sleep 0.05; done; exit 7",
+        gate.display()
     );
     let dispatch = bridge.dispatch_streaming(&device, &[], &input)?;
     let tree = tree(&dispatch)?;
+    ensure_running(&tree)?;
+    std::fs::write(gate, "")?;
     ensure_gone(&tree)?;
     ensure!(dispatch.end()?.code == 7);
     let execution = bridge.execution(&bridge.execution_of(&input)?)?;

@@ -5,9 +5,7 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use askalf_e2e::{Agent, Bridge, Habit, OldForge, binaries};
-
-const KEY: &str = "sk_live_0123456789abcdefghijABCDEFGHIJ01";
+use askalf_e2e::{Agent, Bridge, Habit, KEY, OldForge, binaries};
 
 /// An agent that is paired with a forge that knows [`KEY`].
 fn paired(forge: &OldForge) -> Result<Agent> {
@@ -167,7 +165,7 @@ fn a_home_too_deep_for_a_socket_is_said_to_be_one() -> Result<()> {
     let forge = OldForge::start(KEY, Habit::Prompt)?;
     let folder = tempfile::tempdir()?;
     let home = folder.path().join("d".repeat(120));
-    let agent = Agent::in_folder(binaries()?.clone(), &home);
+    let agent = Agent::in_folder(binaries()?, &home);
     agent.pair(&forge.url(), "web-01", KEY)?.expect_code(0)?;
     let output = agent.run(&["daemon"])?.expect_code(78)?;
     ensure!(

@@ -7,7 +7,12 @@ use askalf_e2e::{Agent, Bridge};
 fn a_second_daemon_ends_and_the_first_goes_on() -> Result<()> {
     let bridge = Bridge::start()?;
     let (mut agent, device) = Agent::online(&bridge, "web-01")?;
-    let dispatch = bridge.dispatch_streaming(&device, &[], "echo started now; sleep 1; echo undisturbed")?;
+    let gate = agent.home().join("gate");
+    let input = format!(
+        "echo started now; until [ -e {} ]; do sleep 0.05; done; echo undisturbed",
+        gate.display()
+    );
+    let dispatch = bridge.dispatch_streaming(&device, &[], &input)?;
     dispatch.labelled("started")?;
 
     let second = agent.run(&["daemon"])?.expect_code(75)?;
@@ -16,18 +21,14 @@ fn a_second_daemon_ends_and_the_first_goes_on() -> Result<()> {
         "{second:?}"
     );
     ensure!(
-        second.stderr.contains("already") || second.stderr.contains("another"),
+        second.stderr.contains("an agent runs in") && second.stderr.contains("already"),
         "{second:?}"
     );
 
+    std::fs::write(gate, "")?;
     ensure!(dispatch.end()?.expect_code(0)?.stdout.ends_with("undisturbed\n"));
     ensure!(agent.status()?["state"] == "online");
-    let registrations = agent
-        .log()
-        .iter()
-        .filter(|line| line.text.contains("Registered as device"))
-        .count();
-    ensure!(registrations == 1, "the first was not replaced");
+    ensure!(agent.registrations() == 1, "the first was not replaced");
 
     // What a killed daemon leaves behind does not keep the next one out.
     agent.kill()?;

@@ -37,8 +37,8 @@ pub(crate) fn start() -> Result<()> {
 
 fn measure(binaries: &Binaries) -> Result<Figures> {
     let folder = tempfile::tempdir()?;
-    let bridge = Bridge::start_in(binaries.clone(), &folder.path().join("bridge"), &[])?;
-    let mut agent = Agent::in_folder(binaries.clone(), &folder.path().join("agent"));
+    let bridge = Bridge::start_in(binaries, &folder.path().join("bridge"), &[])?;
+    let mut agent = Agent::in_folder(binaries, &folder.path().join("agent"));
     let key = bridge.mint("bench")?;
     agent.pair(&bridge.url(), "bench", &key.key)?.expect_code(0)?;
 

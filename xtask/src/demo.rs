@@ -63,7 +63,7 @@ impl Steps {
     fn show(&mut self, binaries: &askalf_e2e::Binaries, folder: &Path) -> Result<()> {
         let bridge = self.step("start a bridge", |_| {
             say("$ askalf-bridge serve --listen 127.0.0.1:0 --print-address");
-            let bridge = Bridge::start_in(binaries.clone(), &folder.join("bridge"), &[])?;
+            let bridge = Bridge::start_in(binaries, &folder.join("bridge"), &[])?;
             let address = bridge.address();
             say(&format!(
                 "{address}, with its own database in {}",
@@ -86,7 +86,7 @@ impl Steps {
                 "$ askalf-agent pair - --url {} --name {NAME}    (the key on standard input)",
                 bridge.url()
             ));
-            let agent = Agent::in_folder(binaries.clone(), &folder.join("agent"));
+            let agent = Agent::in_folder(binaries, &folder.join("agent"));
             let output = agent.pair(&bridge.url(), NAME, &key.key)?.expect_code(0)?;
             output.stdout.lines().for_each(say);
             Ok((agent, "key proved against the bridge, then sealed".to_owned()))
@@ -130,7 +130,7 @@ impl Steps {
         })?;
         self.step("kill the bridge", |_| {
             say("SIGKILL to the bridge, then a new one on the same address");
-            Ok(((), scene.restart_bridge(Bridge::kill)?))
+            Ok(((), scene.restart_bridge(|bridge| bridge.kill())?))
         })?;
         self.step("look at the credential", |_| {
             ensure!(

@@ -87,6 +87,11 @@ fn what_proves_nothing_is_neither_taken_nor_removed() {
     let not_ours: Spoil = |_, _, leftover| {
         fs::write(leftover, json!({"apiKey": TOKEN}).to_string()).unwrap();
     };
+    let stale: Spoil = |_, _, leftover| {
+        let mut file: serde_json::Value = serde_json::from_slice(&fs::read(leftover).unwrap()).unwrap();
+        file["_seal"]["keyId"] = json!("00112233445566ff");
+        fs::write(leftover, file.to_string()).unwrap();
+    };
     let other_name: Spoil = |_, home, leftover| {
         fs::rename(leftover, home.path().join("agent.json.bak.1")).unwrap();
     };
@@ -104,6 +109,7 @@ fn what_proves_nothing_is_neither_taken_nor_removed() {
         ("other key", other_key),
         ("no key", no_key),
         ("not ours", not_ours),
+        ("stale", stale),
         ("other name", other_name),
         ("ambiguous", ambiguous),
     ] {

@@ -117,7 +117,12 @@ impl Present {
             mode
         };
         let before = facts(&config);
-        Ok(Self { vault, config, mode, before })
+        Ok(Self {
+            vault,
+            config,
+            mode,
+            before,
+        })
     }
 
     async fn replace(
@@ -131,6 +136,7 @@ impl Present {
             vault,
             mut config,
             mode,
+            before,
         } = self;
         let url = url.or_else(|| config.url.clone()).ok_or_else(|| {
             Failure::new(ExitCode::Usage, "no bridge was named, and none is set up here")
