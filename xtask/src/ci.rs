@@ -10,7 +10,14 @@ type Step = fn() -> Result<()>;
 
 /// Runs every step.
 pub(crate) fn run() -> Result<()> {
-    tools::require(&[tools::c_compiler(), tools::rustfmt(), tools::clippy()])?;
+    let [setsid, coreutils] = tools::task_programs();
+    tools::require(&[
+        tools::c_compiler(),
+        setsid,
+        coreutils,
+        tools::rustfmt(),
+        tools::clippy(),
+    ])?;
     let steps: [(&str, Step); 5] = [
         ("format", || cargo::run(&["fmt", "--all", "--check"])),
         ("lints", || {

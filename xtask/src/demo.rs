@@ -14,7 +14,8 @@ const NAME: &str = "demo-device";
 
 /// Builds, shows, sums up and cleans up. An error where any step failed.
 pub(crate) fn run() -> Result<()> {
-    tools::require(&[tools::c_compiler()])?;
+    let [setsid, coreutils] = tools::task_programs();
+    tools::require(&[tools::c_compiler(), setsid, coreutils])?;
     println!("Building askalf-bridge and askalf-agent (development profile; minutes the first time) ...");
     let started = Instant::now();
     let binaries = cargo::build(&[])?;

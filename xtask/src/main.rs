@@ -23,7 +23,8 @@ Tasks:
   ci             Format, lints, each crate alone, tests, documentation: everything that a change must pass
   bench start    Measure the agent's way from start to registered and write docs/benchmarks.md
 
-Needs a stable Rust toolchain and a C compiler; 'ci' also rustfmt and clippy.";
+Needs a stable Rust toolchain, a C compiler, util-linux and coreutils; 'ci' also rustfmt and clippy. Root has what is
+missing installed, where the system's package manager can.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

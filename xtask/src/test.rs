@@ -11,7 +11,8 @@ use crate::totals::Totals;
 
 /// Runs the tests and prints their totals last.
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {
-    tools::require(&[tools::c_compiler()])?;
+    let [setsid, coreutils] = tools::task_programs();
+    tools::require(&[tools::c_compiler(), setsid, coreutils])?;
     let binaries = cargo::build_for_tests()?;
 
     let mut all = vec!["test", "--no-fail-fast"];

@@ -1,14 +1,30 @@
-//! What must be on the machine, named in one error where it is not.
+//! What must be on the machine. Root has it installed, where the system's package manager can; everybody else gets one
+//! error that names all that is missing.
 
 use std::process::{Command, Stdio};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 /// Something that must be there.
 pub(crate) struct Tool {
     name: &'static str,
+    /// A command that succeeds where it is there.
     command: Vec<String>,
-    remedy: &'static str,
+    remedy: Remedy,
+}
+
+#[derive(Clone, Copy)]
+enum Remedy {
+    /// What a person does about it.
+    Say(&'static str),
+    Install(Package),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Package {
+    CCompiler,
+    /// By this name everywhere.
+    Named(&'static str),
 }
 
 /// A C compiler, for SQLite.
@@ -23,8 +39,24 @@ pub(crate) fn c_compiler() -> Tool {
     Tool {
         name: "a C compiler",
         command,
-        remedy: c_compiler_remedy(),
+        remedy: Remedy::Install(Package::CCompiler),
     }
+}
+
+/// What the tasks of the tests and of the demo call.
+pub(crate) fn task_programs() -> [Tool; 2] {
+    [
+        Tool {
+            name: "setsid",
+            command: words(&["setsid", "true"]),
+            remedy: Remedy::Install(Package::Named("util-linux")),
+        },
+        Tool {
+            name: "env, mkfifo and a sleep that knows fractions",
+            command: words(&["sh", "-c", "command -v env && command -v mkfifo && sleep 0.01"]),
+            remedy: Remedy::Install(Package::Named("coreutils")),
+        },
+    ]
 }
 
 /// The formatter.
@@ -50,35 +82,150 @@ fn component(name: &'static str, command: &str, remedy: &'static str) -> Tool {
     Tool {
         name,
         command: vec![cargo, command.to_owned(), "--version".to_owned()],
-        remedy,
+        remedy: Remedy::Say(remedy),
     }
 }
 
-fn c_compiler_remedy() -> &'static str {
-    const MANAGERS: [(&str, &str); 5] = [
-        ("apt-get", "run: apt-get install gcc libc6-dev"),
-        ("dnf", "run: dnf install gcc"),
-        ("apk", "run: apk add gcc musl-dev"),
-        ("pacman", "run: pacman -S gcc"),
-        ("zypper", "run: zypper install gcc"),
-    ];
-    let found = MANAGERS
-        .iter()
-        .find(|(manager, _)| answers(&[(*manager).to_owned(), "--version".to_owned()]));
-    found.map_or("install gcc or clang, or name one with CC", |(_, remedy)| remedy)
-}
-
-/// Checks that every tool is there.
+/// Sees to it that every tool is there.
 pub(crate) fn require(tools: &[Tool]) -> Result<()> {
-    let missing: Vec<String> = tools
-        .iter()
-        .filter(|tool| !answers(&tool.command))
-        .map(|tool| format!("\n  {}: {}", tool.name, tool.remedy))
-        .collect();
-    if !missing.is_empty() {
-        bail!("missing on this machine:{}", missing.concat());
+    if missing(tools).is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let manager = MANAGERS
+        .iter()
+        .find(|manager| answers(&words(&[manager.program, "--version"])));
+    if let Some(manager) = manager
+        && is_root()
+    {
+        manager.install(&missing(tools))?;
+    }
+    match missing(tools).as_slice() {
+        [] => Ok(()),
+        missing => bail!(explain(missing, manager)),
+    }
+}
+
+fn missing(tools: &[Tool]) -> Vec<&Tool> {
+    tools.iter().filter(|tool| !answers(&tool.command)).collect()
+}
+
+fn explain(missing: &[&Tool], manager: Option<&Manager>) -> String {
+    let lines = missing.iter().map(|tool| {
+        let remedy = match (tool.remedy, manager) {
+            (Remedy::Say(remedy), _) => remedy.to_owned(),
+            (Remedy::Install(package), Some(manager)) => {
+                let packages = manager.packages(package).join(" ");
+                format!("run: {} {} {packages}", manager.program, manager.verb)
+            }
+            (Remedy::Install(Package::CCompiler), None) => {
+                "install gcc or clang, or name one with CC".to_owned()
+            }
+            (Remedy::Install(Package::Named(name)), None) => format!("install {name}"),
+        };
+        format!("\n  {}: {remedy}", tool.name)
+    });
+    format!("missing on this machine:{}", lines.collect::<String>())
+}
+
+/// A package manager.
+struct Manager {
+    program: &'static str,
+    verb: &'static str,
+    /// So that it does not ask.
+    unasked: Option<&'static str>,
+    /// The list of packages is fetched first: a fresh system has none.
+    updates: bool,
+    c_compiler: &'static [&'static str],
+}
+
+const MANAGERS: [Manager; 5] = [
+    Manager {
+        program: "apt-get",
+        verb: "install",
+        unasked: Some("--yes"),
+        updates: true,
+        c_compiler: &["gcc", "libc6-dev"],
+    },
+    Manager {
+        program: "dnf",
+        verb: "install",
+        unasked: Some("--assumeyes"),
+        updates: false,
+        c_compiler: &["gcc"],
+    },
+    Manager {
+        program: "apk",
+        verb: "add",
+        unasked: None,
+        updates: true,
+        c_compiler: &["gcc", "musl-dev"],
+    },
+    Manager {
+        program: "pacman",
+        verb: "-S",
+        unasked: Some("--noconfirm"),
+        updates: false,
+        c_compiler: &["gcc"],
+    },
+    Manager {
+        program: "zypper",
+        verb: "install",
+        unasked: Some("--no-confirm"),
+        updates: false,
+        c_compiler: &["gcc"],
+    },
+];
+
+impl Manager {
+    fn packages(&self, package: Package) -> Vec<&'static str> {
+        match package {
+            Package::CCompiler => self.c_compiler.to_vec(),
+            Package::Named(name) => vec![name],
+        }
+    }
+
+    fn install(&self, missing: &[&Tool]) -> Result<()> {
+        let packages: Vec<&str> = missing
+            .iter()
+            .filter_map(|tool| match tool.remedy {
+                Remedy::Say(_) => None,
+                Remedy::Install(package) => Some(self.packages(package)),
+            })
+            .flatten()
+            .collect();
+        if packages.is_empty() {
+            return Ok(());
+        }
+        println!("{} {} {}", self.program, self.verb, packages.join(" "));
+        if self.updates {
+            self.run(&["update"])?;
+        }
+        let mut arguments = vec![self.verb];
+        arguments.extend(self.unasked);
+        arguments.extend(packages);
+        self.run(&arguments)
+    }
+
+    /// A failure shows in what is missing afterwards.
+    fn run(&self, arguments: &[&str]) -> Result<()> {
+        Command::new(self.program)
+            .args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .status()
+            .with_context(|| format!("{} cannot be run", self.program))?;
+        Ok(())
+    }
+}
+
+fn is_root() -> bool {
+    let output = Command::new("id").arg("-u").output();
+    output.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 fn answers(command: &[String]) -> bool {
@@ -98,22 +245,42 @@ fn answers(command: &[String]) -> bool {
 mod tests {
     use super::*;
 
+    fn tool(name: &'static str, program: &str, remedy: Remedy) -> Tool {
+        Tool {
+            name,
+            command: words(&[program]),
+            remedy,
+        }
+    }
+
     #[test]
     fn all_that_is_missing_stands_in_one_error() {
-        let missing = |name| Tool {
-            name,
-            command: vec!["no-such-program".to_owned()],
-            remedy: "install it",
-        };
-        let there = Tool {
-            name: "true",
-            command: vec!["true".to_owned()],
-            remedy: "",
-        };
-        let error = require(&[missing("a"), there, missing("b")]).unwrap_err();
+        let say = Remedy::Say("install it");
+        let tools = [
+            tool("a", "no-such-program", say),
+            tool("true", "true", say),
+            tool("b", "no-such-program", say),
+        ];
         assert_eq!(
-            error.to_string(),
+            require(&tools).unwrap_err().to_string(),
             "missing on this machine:\n  a: install it\n  b: install it"
+        );
+    }
+
+    #[test]
+    fn the_error_names_the_command_of_this_system() {
+        let compiler = tool("a C compiler", "", Remedy::Install(Package::CCompiler));
+        let setsid = tool("setsid", "", Remedy::Install(Package::Named("util-linux")));
+        let missing = [&compiler, &setsid];
+        assert_eq!(
+            explain(&missing, Some(&MANAGERS[0])),
+            "missing on this machine:\n  a C compiler: run: apt-get install gcc libc6-dev\n  \
+             setsid: run: apt-get install util-linux"
+        );
+        assert_eq!(
+            explain(&missing, None),
+            "missing on this machine:\n  a C compiler: install gcc or clang, or name one with CC\n  \
+             setsid: install util-linux"
         );
     }
 }
