@@ -167,3 +167,50 @@ fn a_passphrase_is_needed_at_each_start_and_is_never_guessed_around() -> Result<
     ensure!(agent.on_disk()? == sealed);
     Ok(())
 }
+
+#[test]
+fn a_lost_keyfile_costs_the_key_alone() -> Result<()> {
+    let bridge = Bridge::start()?;
+    let (mut agent, key) = Agent::paired(&bridge, "web-01")?;
+    fs::remove_file(agent.home().join("keyfile"))?;
+    // Neither URL nor name again: they stand in the file that its key is lost to.
+    agent
+        .run_with_input(&["pair"], key.key.as_bytes())?
+        .expect_code(0)?;
+    agent.start()?;
+    let devices = bridge.run(&["devices", "list", "--json"])?.json()?;
+    ensure!(
+        devices[0]["device_name"] == "web-01" && devices[1].is_null(),
+        "{devices}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_name_means_the_device_that_is_connected() -> Result<()> {
+    let bridge = Bridge::start()?;
+    let (mut agent, old) = Agent::online(&bridge, "web-01")?;
+    let key = bridge.mint("web-01 again")?;
+    let paired = agent.pair(&bridge.url(), "web-01", &key.key)?.expect_code(0)?;
+    ensure!(!paired.stdout.contains(&old), "a new key makes a new device");
+    agent.terminate()?;
+    agent.start()?;
+    let devices = bridge.run(&["devices", "list", "--json"])?.json()?;
+    ensure!(devices.as_array().map(Vec::len) == Some(2), "{devices}");
+    let output = bridge.run(&["dispatch", "web-01", "--", "echo here"])?;
+    ensure!(output.code == 0 && output.stdout == "here\n", "{output:?}");
+    Ok(())
+}
+
+#[test]
+fn an_input_that_looks_like_an_option_is_the_shells_to_run() -> Result<()> {
+    let bridge = Bridge::start()?;
+    let (_agent, device) = Agent::online(&bridge, "web-01")?;
+    let output = bridge
+        .run(&["dispatch", &device, "--", "--help"])?
+        .expect_code(127)?;
+    ensure!(output.stderr.contains("--help"), "{output:?}");
+    let empty = bridge.run(&["dispatch", &device, "--", " "])?.expect_code(1)?;
+    ensure!(empty.stderr.contains("'input' says nothing to do"), "{empty:?}");
+    Ok(())
+}

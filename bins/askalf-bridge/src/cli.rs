@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "askalf-bridge", version, max_term_width = 100, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
-    /// Folder of the bridge: database, lock and command socket
+    /// Folder of the bridge: database, lock and command socket [default: ~/.askalf-bridge]
     #[arg(long, global = true, env = "ASKALF_BRIDGE_HOME", value_name = "DIR", hide_env_values = true)]
     pub home: Option<PathBuf>,
 
@@ -25,7 +25,7 @@ const AFTER_HELP: &str = "\
 First steps:
   askalf-bridge serve                        start the bridge on 127.0.0.1:3005
   askalf-bridge keys mint --name laptop      make a key for a device; it is shown once
-  askalf-bridge dispatch laptop -- 'uname -a'
+  askalf-bridge dispatch HOST -- 'uname -a'   (HOST: a name from 'devices list')
 
 Exit codes: 0 done, 1 failed, 2 usage, 69 bridge unavailable, 75 try again later, 77 permission,
 78 configuration. 'dispatch' exits as the task did (128 + n on signal n).";
@@ -74,7 +74,7 @@ pub(crate) struct Serve {
 pub(crate) enum Keys {
     /// Make a key. It is shown once, here
     Mint {
-        /// What you call it
+        /// What you call the key; its device goes by its host name, or by 'pair --name'
         #[arg(long)]
         name: String,
         /// User that owns it; needed where several exist
@@ -96,7 +96,7 @@ pub(crate) enum Keys {
         #[arg(long)]
         json: bool,
     },
-    /// Revoke a key: from the next check on nothing gets in with it
+    /// Revoke a key: its sessions end, and nothing gets in with it
     Revoke {
         /// Id of the key
         id: String,

@@ -186,14 +186,16 @@ impl EndpointError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::NoScheme { .. } | Self::UnknownScheme { .. } | Self::NotAUrl { .. } => {
-                "write it like http://localhost:3005 or https://bridge.example.org"
+                "write it like ws://127.0.0.1:3005"
             }
             Self::UserInUrl => "leave the user out: the key alone identifies the device",
             Self::QueryInUrl => "leave out everything from '?' or '#' on; the key never stands in a URL",
-            Self::PlainToRemote { .. } => "use an https URL, or --insecure on a network that you trust",
+            Self::PlainToRemote { .. } => {
+                "dial a loopback address that leads to the bridge through a tunnel, or --insecure on a network that you trust"
+            }
             Self::TlsNotBuiltIn => {
-                "dial a loopback address that leads to the bridge through a TLS tunnel, or --insecure on a \
-                 network that you trust"
+                "use ws://127.0.0.1:PORT through a tunnel to the bridge, or a ws URL and --insecure on a network that \
+                 you trust"
             }
         }
     }

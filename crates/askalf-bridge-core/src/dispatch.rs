@@ -156,6 +156,9 @@ fn check(task: &Dispatch) -> Result<(), DispatchError> {
     {
         return invalid("'executor' must be a name such as 'shell'");
     }
+    if task.input.trim().is_empty() {
+        return invalid("'input' says nothing to do");
+    }
     if task.timeout_ms == Some(0) {
         return invalid("'timeout_ms' must be above 0");
     }
@@ -169,7 +172,7 @@ fn check(task: &Dispatch) -> Result<(), DispatchError> {
     Ok(())
 }
 
-/// The one device of that id or name.
+/// The one device of that id or name; among several of a name, the only one that is connected.
 pub(crate) async fn find_device(
     core: &Core,
     who: &Principal,
@@ -179,6 +182,17 @@ pub(crate) async fn find_device(
     // An id is never ambiguous, though a device may be named like the id of another.
     if let Some(index) = found.iter().position(|device| device.id == id_or_name) {
         return Ok(found.swap_remove(index));
+    }
+    if found.len() > 1 {
+        let mut connected = Vec::new();
+        for (index, device) in found.iter().enumerate() {
+            if core.router.locate(&device.id).await.is_some() {
+                connected.push(index);
+            }
+        }
+        if let [only] = connected[..] {
+            return Ok(found.swap_remove(only));
+        }
     }
     match found.len() {
         0 => Err(DispatchError::DeviceUnknown(id_or_name.to_owned())),

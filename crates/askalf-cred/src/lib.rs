@@ -47,7 +47,7 @@ pub use key_fault::KeyFault;
 pub use key_source::{KeySource, KeySources};
 pub use keyfile::Keyfile;
 pub use legacy::MAX_MACHINE_IDS;
-pub use load::{Credential, LoadOptions, LoadOutcome, load, load_with};
+pub use load::{Credential, LoadOptions, LoadOutcome, load, load_with, read_fields};
 pub use machine::{Interface, MachineFacts, node_arch, node_platform};
 pub use migrate::{Generation, Migration, MigrationStep, migrate, migrate_with};
 pub use next::{discard_next, load_next, promote_next, stage_next};

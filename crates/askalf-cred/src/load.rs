@@ -157,6 +157,13 @@ pub(crate) fn load_on(disk: &Steady<'_>, home: &Home, options: &LoadOptions) -> 
     }
 }
 
+/// The fields of agent.json that are not secret, also where its key cannot be had: what a new key is saved beside. `None` where
+/// there is no file or none that can be parsed.
+pub fn read_fields(home: &Home) -> Option<AgentConfig> {
+    let bytes = read_config(&Steady(&SystemDisk), &home.config_path()).ok()??;
+    Document::parse(&bytes).ok().map(|document| document.config)
+}
+
 fn load_once(disk: &Steady<'_>, home: &Home, options: &LoadOptions) -> LoadOutcome {
     let outcome = load_file(disk, home, &home.config_path(), options);
     let cut_off = matches!(

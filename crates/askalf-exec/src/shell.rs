@@ -87,7 +87,8 @@ impl ShellExecutor {
         let default = &self.options.working_directory;
         CommandSpec {
             program: self.options.shell.clone().into(),
-            arguments: vec!["-c".into(), task.input.into()],
+            // After "--" an input that begins with a dash is no option of the shell.
+            arguments: vec!["-c".into(), "--".into(), task.input.into()],
             environment: self.options.environment.clone(),
             working_directory: task
                 .working_directory

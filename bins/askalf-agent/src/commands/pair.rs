@@ -6,7 +6,9 @@ use askalf_agent_core::control::{self, ControlError};
 use askalf_agent_core::{DeviceIdStore, Endpoint, Timings, Verification, Verified, VerifyErrorKind, verify};
 use askalf_bridge_auth::{Token, TokenShape};
 use askalf_cli::{ExitCode, Failure, print, read_token};
-use askalf_cred::{AgentConfig, Home, KeyFault, LoadOutcome, Saved, SealMode, Unreadable, save_with};
+use askalf_cred::{
+    AgentConfig, Home, KeyFault, LoadOutcome, Saved, SealMode, Unreadable, read_fields, save_with,
+};
 
 use super::ANSWER_PATIENCE;
 use crate::cli::{Connect, Pair, Proof, Seal};
@@ -63,6 +65,8 @@ pub(crate) async fn pair(vault: Vault, arguments: Pair) -> anyhow::Result<ExitCo
         .hint("askalf-agent pair - --url URL, with the key on standard input")
         .into());
     }
+    let present = Present::of(vault)?;
+    present.url(arguments.url.as_ref())?;
     let token = read_token()?;
     // What is on standard input may be anything: only what is known to be a key is sent.
     if token.shape() == TokenShape::Other && !arguments.proof.opaque_key {
@@ -73,7 +77,7 @@ pub(crate) async fn pair(vault: Vault, arguments: Pair) -> anyhow::Result<ExitCo
         .hint("copy the key again from where it was made; if it really has this form, add --opaque-key")
         .into());
     }
-    Present::of(vault)?
+    present
         .replace(token, arguments.url, arguments.name, arguments.proof)
         .await
 }
@@ -108,7 +112,9 @@ impl Present {
                     "give it too (--passphrase-file FILE); if it is lost, move agent.json away first",
                 ));
             }
-            LoadOutcome::Absent | LoadOutcome::Refused(_) => (AgentConfig::default(), SealMode::Keyfile),
+            LoadOutcome::Absent | LoadOutcome::Refused(_) => {
+                (read_fields(vault.home()).unwrap_or_default(), SealMode::Keyfile)
+            }
         };
         // Nothing is ever sealed under facts of the machine again.
         let mode = if mode == SealMode::MachineKey {
@@ -125,6 +131,14 @@ impl Present {
         })
     }
 
+    /// The bridge: the one that is named, else the one that is set up.
+    fn url(&self, named: Option<&String>) -> Result<String, Failure> {
+        named.or(self.config.url.as_ref()).cloned().ok_or_else(|| {
+            Failure::new(ExitCode::Usage, "no bridge was named, and none is set up here")
+                .hint("askalf-agent pair --url ws://HOST:3005")
+        })
+    }
+
     async fn replace(
         self,
         token: Token,
@@ -132,16 +146,13 @@ impl Present {
         name: Option<String>,
         proof: Proof,
     ) -> anyhow::Result<ExitCode> {
+        let url = self.url(url.as_ref())?;
         let Self {
             vault,
             mut config,
             mode,
             before,
         } = self;
-        let url = url.or_else(|| config.url.clone()).ok_or_else(|| {
-            Failure::new(ExitCode::Usage, "no bridge was named, and none is set up here")
-                .hint("add --url URL")
-        })?;
         config.url = Some(url.clone());
         config.insecure |= proof.insecure;
         if name.is_some() {

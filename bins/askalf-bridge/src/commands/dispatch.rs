@@ -111,7 +111,7 @@ impl Interrupts {
             match execution {
                 Some(id) if came.is_some() && !self.cancelled => {
                     self.cancelled = true;
-                    note(&format!("cancelling {id}; once more to leave it to itself"));
+                    note(&format!("cancelling {id}; Ctrl-C again to stop waiting"));
                     // On its own: news of the task must not cut it off.
                     tokio::spawn(cancel(home.clone(), id.to_owned()));
                 }
