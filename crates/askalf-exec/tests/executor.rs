@@ -111,7 +111,7 @@ async fn the_shell_is_given_the_input_as_one_argument() {
     let commands = runner.commands.lock().unwrap();
     let first = &commands[0];
     assert_eq!(first.program, "/bin/bash");
-    assert_eq!(first.arguments, ["-c", "make \"$@\""]);
+    assert_eq!(first.arguments, ["-c", "--", "make \"$@\""]);
     assert_eq!(
         (first.timeout, first.grace),
         (Duration::from_secs(60), Duration::from_secs(5))

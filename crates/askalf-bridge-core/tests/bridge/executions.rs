@@ -288,12 +288,14 @@ async fn a_result_survives_a_store_that_fails_for_a_moment() {
 #[tokio::test]
 async fn no_row_is_made_for_a_device_that_is_offline_unknown_or_ambiguous() {
     let bridge = TestBridge::start().await;
-    let [one, two] = [
+    let [one, two, three] = [
+        bridge.mint("ann", &["device"]).await,
         bridge.mint("ann", &["device"]).await,
         bridge.mint("ann", &["device"]).await,
     ];
     let (gone, gone_id) = bridge.register(&one, "twin").await;
     let (_twin, _) = bridge.register(&two, "twin").await;
+    let (_other_twin, _) = bridge.register(&three, "twin").await;
     gone.vanish();
     bridge
         .until("offline", DeviceStatus::Offline, || bridge.status_of(&gone_id))
