@@ -259,7 +259,7 @@ fn a_url_that_is_none() -> Result<()> {
     for url in ["localhost:3005", "127.0.0.1:3005", "ftp://localhost", "ws://", ""] {
         let output = agent.run_with_input(&["pair", "-", "--url", url], KEY.as_bytes())?;
         // The hint says what a URL is.
-        ensure_refused(output, 78, &["http://"]).with_context(|| format!("'{url}'"))?;
+        ensure_refused(output, 78, &["ws://127.0.0.1:3005"]).with_context(|| format!("'{url}'"))?;
     }
     ensure!(!agent.home().join("agent.json").exists());
     Ok(())
