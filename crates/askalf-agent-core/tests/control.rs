@@ -1,7 +1,7 @@
 //! The control socket, both ends over a real one.
 #![cfg(unix)]
 // Helpers of tests are not tests to clippy.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a helper that fails is the test that fails")]
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -3,7 +3,7 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET /healthz` | 200 `ok` |
+//! | `GET /healthz` | 200 `ok`; 503 while no device may come |
 //! | `POST /api/v1/keys` [`MintKey`] | 201 [`MintedKeyView`] |
 //! | `GET /api/v1/keys?limit=` | [`KeyView`] array |
 //! | `POST /api/v1/keys/{id}/revoke` | [`KeyView`] |

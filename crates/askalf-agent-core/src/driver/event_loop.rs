@@ -266,8 +266,7 @@ impl EventLoop {
                     frame,
                 } => self.queue(socket, Outgoing::Result { execution_id, frame }),
                 Action::SendPong(socket) => {
-                    // Exact to the millisecond until the year 287396.
-                    #[allow(clippy::cast_precision_loss)]
+                    #[allow(clippy::cast_precision_loss, reason = "exact until the year 287396")]
                     let ts = unix_ms() as f64;
                     self.send(socket, &AgentMessage::Pong(Pong { ts }));
                 }

@@ -285,11 +285,14 @@ async fn without_an_open_bridge_the_store_is_served_and_devices_are_not() {
         (status.as_u16(), error["id"].as_str()),
         (503, Some("bridge-unavailable"))
     );
-    let (status, error) = ask("GET", "/ws/agent-bridge", Value::Null).await;
-    assert_eq!(
-        (status.as_u16(), error["id"].as_str()),
-        (503, Some("bridge-unavailable"))
-    );
+    for path in ["/ws/agent-bridge", "/healthz"] {
+        let (status, error) = ask("GET", path, Value::Null).await;
+        assert_eq!(
+            (status.as_u16(), error["id"].as_str()),
+            (503, Some("bridge-unavailable")),
+            "{path}"
+        );
+    }
 }
 
 #[tokio::test]

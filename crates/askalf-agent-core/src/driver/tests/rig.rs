@@ -249,7 +249,7 @@ pub(super) struct Peer {
 impl Peer {
     pub(super) async fn accept(stream: DuplexStream) -> Self {
         let mut request = None;
-        #[allow(clippy::result_large_err)]
+        #[allow(clippy::result_large_err, reason = "the library fixes the type of its callback")]
         let keep = |asked: &Request, answer: Response| {
             request = Some(asked.clone());
             Ok(answer)
