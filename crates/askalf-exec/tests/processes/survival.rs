@@ -185,6 +185,35 @@ async fn a_task_that_kills_its_runner_leaves_nothing() {
     assert_eq!(ended, terminated(ExitStatus::Signal(15)));
 }
 
+/// A container often has its leader of sessions outside: `getsid` is 0 there for the agent, and for what `docker exec` starts.
+#[tokio::test]
+async fn the_same_holds_where_the_sessions_leader_is_in_another_pid_namespace() {
+    let unshare = |program: &str| {
+        let mut command = std::process::Command::new("unshare");
+        command.args([
+            "--user",
+            "--map-root-user",
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            program,
+        ]);
+        command
+    };
+    if !unshare("true").output().unwrap().status.success() {
+        println!("not run: this machine allows no PID namespace");
+        return;
+    }
+    let myself = std::env::current_exe().unwrap();
+    let inside = unshare(myself.to_str().unwrap())
+        .args(["--exact", "survival::a_task_that_kills_its_runner_leaves_nothing"])
+        .output()
+        .unwrap();
+    let out = String::from_utf8_lossy(&inside.stdout);
+    assert!(inside.status.success(), "{out}");
+    assert!(out.contains("1 passed"), "{out}");
+}
+
 #[tokio::test]
 async fn runners_that_start_while_others_are_killed_are_not_taken_for_orphans() {
     let killers = (0..8)
