@@ -1,11 +1,15 @@
-//! Tasks of the workspace: `cargo xtask demo | test | ci | bench`.
+//! Tasks of the workspace: `cargo xtask demo | test | ci | bench | prove | fuzz | mutants`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a command line")]
 
 mod bench;
+mod benchmarks_page;
 mod cargo;
 mod ci;
 mod demo;
-mod hostname;
+mod fuzz;
+mod lines;
+mod mutants;
+mod prove;
 mod test;
 mod tools;
 mod totals;
@@ -21,10 +25,15 @@ Tasks:
   demo           Build; then a bridge and a device in a scratch folder: tasks, restarts, kills, a new host name
   test [ARGS]    Build the binaries once and run every test; ARGS replace '--workspace' of cargo test
   ci             Format, lints, each crate alone, tests, documentation: everything that a change must pass
-  bench start    Measure the agent's way from start to registered and write docs/benchmarks.md
+  bench [NAME]   Measure and write docs/benchmarks.md; without a name, list the benches
+  prove cred     The slow proofs of the credential: a kill and a failure at every system call, races, churn
+  fuzz [TARGET] [--seconds N]
+                 Feed the readers what a fuzzer makes up, for 600 s unless told otherwise
+  mutants [ARGS] Change the credential's code in one place at a time, and list what no test notices; hours
 
-Needs a stable Rust toolchain, a C compiler, util-linux and coreutils; 'ci' also rustfmt and clippy. Root has what is
-missing installed, where the system's package manager can.";
+Needs a stable Rust toolchain, a C compiler, util-linux and coreutils; 'ci' also rustfmt and clippy; 'prove' strace;
+'fuzz' a nightly toolchain and cargo-fuzz; 'mutants' cargo-mutants. Root has what is missing installed, where the system's
+package manager can.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -46,7 +55,15 @@ fn main() -> ExitCode {
         ["demo"] => demo::run(),
         ["test", arguments @ ..] => test::run(arguments),
         ["ci"] => ci::run(),
+        ["bench"] => {
+            println!("{}", bench::LIST);
+            return ExitCode::SUCCESS;
+        }
         ["bench", "start"] => bench::start(),
+        ["bench", "load"] => bench::load(),
+        ["prove", "cred"] => prove::cred(),
+        ["fuzz", arguments @ ..] => fuzz::run(arguments),
+        ["mutants", arguments @ ..] => mutants::run(arguments),
         _ => {
             eprintln!("error: no task '{}'\nhint: cargo xtask --help", words.join(" "));
             return ExitCode::from(2);

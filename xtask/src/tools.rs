@@ -59,6 +59,47 @@ pub(crate) fn task_programs() -> [Tool; 2] {
     ]
 }
 
+/// A C++ compiler, for the fuzzer's library.
+pub(crate) fn cpp_compiler() -> Tool {
+    Tool {
+        name: "a C++ compiler",
+        command: words(&["c++", "--version"]),
+        remedy: Remedy::Install(Package::Named("g++")),
+    }
+}
+
+/// The tracer, with the right to trace.
+pub(crate) fn strace() -> Tool {
+    Tool {
+        name: "strace",
+        command: words(&["strace", "-qq", "-o", "/dev/null", "true"]),
+        remedy: Remedy::Install(Package::Named("strace")),
+    }
+}
+
+/// The toolchain that the fuzzer needs.
+pub(crate) fn nightly() -> Tool {
+    Tool {
+        name: "a nightly toolchain",
+        command: words(&["rustup", "run", "nightly", "rustc", "--version"]),
+        remedy: Remedy::Say("run: rustup toolchain install nightly --profile minimal"),
+    }
+}
+
+/// The fuzzer's driver.
+pub(crate) fn cargo_fuzz() -> Tool {
+    component("cargo-fuzz", "fuzz", "run: cargo install cargo-fuzz --locked")
+}
+
+/// Mutation testing.
+pub(crate) fn cargo_mutants() -> Tool {
+    component(
+        "cargo-mutants",
+        "mutants",
+        "run: cargo install cargo-mutants --locked",
+    )
+}
+
 /// The formatter.
 pub(crate) fn rustfmt() -> Tool {
     component(
@@ -91,9 +132,7 @@ pub(crate) fn require(tools: &[Tool]) -> Result<()> {
     if missing(tools).is_empty() {
         return Ok(());
     }
-    let manager = MANAGERS
-        .iter()
-        .find(|manager| answers(&words(&[manager.program, "--version"])));
+    let manager = manager();
     if let Some(manager) = manager
         && is_root()
     {
@@ -103,6 +142,24 @@ pub(crate) fn require(tools: &[Tool]) -> Result<()> {
         [] => Ok(()),
         missing => bail!(explain(missing, manager)),
     }
+}
+
+/// Has the tools installed where that can be done, and is content without them.
+pub(crate) fn offer(tools: &[Tool]) {
+    if !missing(tools).is_empty()
+        && let Some(manager) = manager()
+        && is_root()
+    {
+        // What could not be installed is missing, as it was.
+        let _ = manager.install(&missing(tools));
+    }
+}
+
+/// The package manager of this system.
+fn manager() -> Option<&'static Manager> {
+    MANAGERS
+        .iter()
+        .find(|manager| answers(&words(&[manager.program, "--version"])))
 }
 
 fn missing(tools: &[Tool]) -> Vec<&Tool> {
