@@ -51,6 +51,7 @@ fn a_whole_leftover_is_told_by_a_load_and_put_in_place_by_a_start() {
             assert_eq!(scratch.snapshot(), before, "a load wrote");
 
             let recovery = recover(&home, now());
+            assert!(!recovery.is_nothing());
             assert_eq!(recovery.completed.as_deref(), Some(leftover.as_path()));
             assert_eq!(recovery.fault, None);
             assert_eq!(

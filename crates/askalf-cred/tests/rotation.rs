@@ -197,6 +197,32 @@ fn a_staged_keyfile_that_may_be_the_only_copy_is_left() {
     assert_eq!(load(&home).id(), "sealed-under-another-key");
 }
 
+/// What is no file of ours there is not read, not followed and not removed.
+#[test]
+fn a_symlink_in_place_of_a_staged_keyfile_is_left_alone() {
+    let scratch = Scratch::new();
+    let home = scratch.home();
+    common::save(&home, TOKEN, SealMode::Keyfile);
+    let next = home.path().join("keyfile.next");
+    std::os::unix::fs::symlink(home.keyfile_path(), &next).unwrap();
+    let recovery = recover(&home, now());
+    assert_eq!((recovery.keyfile, recovery.fault), (None, None));
+    assert!(next.symlink_metadata().unwrap().is_symlink());
+    assert_eq!(loaded(&home), TOKEN);
+}
+
+#[test]
+fn a_start_beside_a_pending_key_writes_nothing() {
+    let scratch = Scratch::new();
+    let home = scratch.home();
+    common::save(&home, TOKEN, SealMode::Keyfile);
+    stage_next(&home, &token(OTHER_TOKEN), &options()).unwrap();
+    fs::remove_file(home.path().join("agent.json.lock")).unwrap();
+    let before = scratch.snapshot();
+    assert!(recover(&home, now()).is_nothing());
+    assert_eq!(scratch.snapshot(), before);
+}
+
 #[test]
 fn a_pending_key_is_kept_beside_the_present_one_until_it_is_proved() {
     for seal in [SealMode::Keyfile, SealMode::Plaintext] {

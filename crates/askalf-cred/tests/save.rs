@@ -10,8 +10,8 @@ use std::sync::Barrier;
 use std::time::Duration;
 
 use askalf_cred::{
-    AgentConfig, Home, KeySource, Keyfile, LoadOutcome, SaveError, SaveOptions, SealMode, load, save,
-    save_with, stamp,
+    AgentConfig, Home, KeySource, KeySources, Keyfile, LoadOptions, LoadOutcome, Passphrase, SaveError,
+    SaveOptions, SealMode, load, save, save_with, stamp,
 };
 use common::{KEY, OTHER_TOKEN, Scratch, TOKEN, chmod, mode, now, seal_as_3_3, token};
 use serde_json::{Value, json};
@@ -474,4 +474,21 @@ fn a_stamp_tells_each_change_and_no_load() {
     assert_ne!(again, saved);
     fs::remove_file(home.keyfile_path()).unwrap();
     assert_ne!(stamp(&home), again, "a repaired keyfile must be noticed too");
+}
+
+#[test]
+fn an_option_keeps_those_that_were_set_before() {
+    let keys = || KeySources::default().passphrase(Passphrase::parse("correct horse").unwrap());
+    let options = SaveOptions::default()
+        .keys(keys())
+        .opaque_key(true)
+        .lock_wait(Duration::from_millis(7));
+    assert!(options.opaque_key && options.keys.passphrase.is_some());
+    assert_eq!(options.lock_wait, Duration::from_millis(7));
+    let options = LoadOptions::default().keys(keys()).opaque_key(true);
+    assert!(options.opaque_key && options.keys.passphrase.is_some());
+    let options = LoadOptions::default().opaque_key(true).keys(keys());
+    assert!(options.opaque_key && options.keys.passphrase.is_some());
+    let options = SaveOptions::default().opaque_key(true).keys(keys());
+    assert!(options.opaque_key && options.keys.passphrase.is_some());
 }
