@@ -63,7 +63,7 @@ fn run_target(target: &str, seconds: u64) -> Result<String> {
         .arg(format!("-max_total_time={seconds}"))
         .arg(format!("-max_len={MAX_LEN}"))
         .args(["-timeout=10", "-print_final_stats=1"])
-        .current_dir(&root)
+        .current_dir(root)
         .stdin(Stdio::null())
         .stderr(Stdio::piped());
     // A home for each input: in memory where that is at hand.

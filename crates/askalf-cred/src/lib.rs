@@ -23,6 +23,9 @@ mod machine;
 mod migrate;
 mod next;
 mod passphrase;
+#[cfg(test)]
+#[cfg(unix)]
+mod read_faults;
 mod recover;
 mod rotate;
 mod save;
