@@ -141,12 +141,19 @@ agent of the 3.x generation on its authors' machine: 215 ms, 54.6 MiB, and a run
 /// The day and the machine, for a section.
 fn machine() -> String {
     format!(
-        "{}: {}, {} cores, {}",
+        "{}: {}, {} cores, {}, load average {}",
         jiff::Timestamp::now().strftime("%Y-%m-%d"),
         processor(),
         std::thread::available_parallelism().map_or(0, usize::from),
-        system()
+        system(),
+        load_average()
     )
+}
+
+/// Runnable processes on average over the last minute: what else the machine was doing.
+fn load_average() -> String {
+    let averages = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    averages.split(' ').next().unwrap_or("unknown").to_owned()
 }
 
 /// The middle of sorted values; between the two in the middle where their number is even.

@@ -47,20 +47,26 @@ fn main() {
     std::fs::write(&old, text.to_string()).unwrap();
 
     let before = stamp(&home);
-    let ours = median(ROUNDS, || assert!(matches!(load(&home), LoadOutcome::Ready(_))));
-    let peer = median(PEER_ROUNDS, || assert_eq!(load_as_2_0(&old), OLD_TOKEN));
-    let stamped = median(ROUNDS, || assert_eq!(stamp(&home), before));
+    let (ours, ours_fastest) = times(ROUNDS, || assert!(matches!(load(&home), LoadOutcome::Ready(_))));
+    let (peer, peer_fastest) = times(PEER_ROUNDS, || assert_eq!(load_as_2_0(&old), OLD_TOKEN));
+    let (stamped, _) = times(ROUNDS, || assert_eq!(stamp(&home), before));
     let verdict = if ours < TARGET { "within" } else { "over" };
     let micros = |time: Duration| time.as_secs_f64() * 1e6;
     println!(
-        "| load and unseal, median of {ROUNDS} | {:.1} µs ({verdict} the bar) |",
-        micros(ours)
+        "| load and unseal, median of {ROUNDS} | {:.1} µs ({verdict} the bar), fastest {:.1} µs |",
+        micros(ours),
+        micros(ours_fastest)
     );
     println!(
-        "| the same by the machine key of agents 2.0 to 3.2, median of {PEER_ROUNDS} | {:.1} ms |",
-        micros(peer) / 1000.0
+        "| the same by the machine key of agents 2.0 to 3.2, median of {PEER_ROUNDS} | {:.1} ms, fastest {:.1} ms |",
+        micros(peer) / 1000.0,
+        micros(peer_fastest) / 1000.0
     );
-    println!("| ratio | {:.0} |", peer.as_secs_f64() / ours.as_secs_f64());
+    println!(
+        "| ratio of the medians; of the fastest, which other work on the machine distorts less | {:.0}; {:.0} |",
+        peer.as_secs_f64() / ours.as_secs_f64(),
+        peer_fastest.as_secs_f64() / ours_fastest.as_secs_f64()
+    );
     println!(
         "| looking whether the files changed, median of {ROUNDS} | {:.1} µs |",
         micros(stamped)
@@ -83,7 +89,8 @@ fn load_as_2_0(path: &Path) -> Vec<u8> {
         .unwrap()
 }
 
-fn median(rounds: usize, mut run: impl FnMut()) -> Duration {
+/// The median and the fastest.
+fn times(rounds: usize, mut run: impl FnMut()) -> (Duration, Duration) {
     let mut times: Vec<Duration> = (0..rounds)
         .map(|_| {
             let start = Instant::now();
@@ -92,5 +99,5 @@ fn median(rounds: usize, mut run: impl FnMut()) -> Duration {
         })
         .collect();
     times.sort_unstable();
-    times[rounds / 2]
+    (times[rounds / 2], times[0])
 }

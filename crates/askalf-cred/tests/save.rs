@@ -10,8 +10,8 @@ use std::sync::Barrier;
 use std::time::Duration;
 
 use askalf_cred::{
-    AgentConfig, Home, KeySource, KeySources, Keyfile, LoadOptions, LoadOutcome, Passphrase, SaveError,
-    SaveOptions, SealMode, load, save, save_with, stamp,
+    AgentConfig, Home, KeySource, KeySources, Keyfile, LoadOptions, LoadOutcome, MAX_CONFIG_BYTES,
+    Passphrase, SaveError, SaveOptions, SealMode, load, save, save_with, stamp,
 };
 use common::{KEY, OTHER_TOKEN, Scratch, TOKEN, chmod, mode, now, seal_as_3_3, token};
 use serde_json::{Value, json};
@@ -491,4 +491,21 @@ fn an_option_keeps_those_that_were_set_before() {
     assert!(options.opaque_key && options.keys.passphrase.is_some());
     let options = SaveOptions::default().opaque_key(true).keys(keys());
     assert!(options.opaque_key && options.keys.passphrase.is_some());
+}
+
+#[test]
+fn the_largest_config_that_is_read_can_be_written() {
+    let scratch = Scratch::new();
+    let home = scratch.home();
+    let save_with_filler = |len: usize| {
+        let mut config = AgentConfig::default();
+        config.extra.insert("filler".into(), json!("x".repeat(len)));
+        save(&home, &token(TOKEN), &config, SealMode::Keyfile, now())
+    };
+    save_with_filler(0).unwrap();
+    let room = MAX_CONFIG_BYTES - fs::read(home.config_path()).unwrap().len();
+    save_with_filler(room).unwrap();
+    assert_eq!(fs::read(home.config_path()).unwrap().len(), MAX_CONFIG_BYTES);
+    assert_eq!(loaded(&home).token.expose_secret(), TOKEN);
+    assert_eq!(save_with_filler(room + 1), Err(SaveError::TooLarge));
 }
