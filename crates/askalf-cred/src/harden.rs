@@ -32,9 +32,9 @@ fn no_core_dumps() -> bool {
     setrlimit(Resource::Core, none).is_ok()
 }
 
-#[cfg(not(unix))]
+#[cfg(windows)]
 fn no_core_dumps() -> bool {
-    true
+    crate::windows_calls::switch_off_crash_reports()
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -43,8 +43,39 @@ fn no_tracing() -> bool {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).is_ok()
 }
 
-/// Elsewhere a process cannot be closed to its own user without `unsafe` calls.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+/// The access list of this process lets its user see and end it, not more; only the system and the administrators may do all.
+#[cfg(windows)]
+fn no_tracing() -> bool {
+    use crate::security_descriptor::{Reach, Sid, descriptor};
+    use windows_sys::Win32::Storage::FileSystem::{READ_CONTROL, SYNCHRONIZE};
+    use windows_sys::Win32::System::Threading::{
+        PROCESS_ALL_ACCESS, PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_TERMINATE,
+    };
+    let Ok(us) = crate::windows_calls::current_user() else {
+        return false;
+    };
+    let ours = PROCESS_QUERY_LIMITED_INFORMATION | PROCESS_TERMINATE | SYNCHRONIZE | READ_CONTROL;
+    // Without an entry of its own the owner could give itself every right again.
+    let list = descriptor(
+        None,
+        &[
+            (&us, ours),
+            (&Sid::owner_rights(), ours),
+            (&Sid::system(), PROCESS_ALL_ACCESS),
+            (&Sid::administrators(), PROCESS_ALL_ACCESS),
+        ],
+        Reach::ItAlone,
+    );
+    crate::windows_calls::set_process_access_list(&list).is_ok()
+}
+
+#[cfg(target_vendor = "apple")]
+fn no_tracing() -> bool {
+    crate::apple_calls::deny_attach()
+}
+
+/// Elsewhere there is no call for it that this program knows.
+#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple", windows)))]
 fn no_tracing() -> bool {
     false
 }

@@ -3,6 +3,8 @@
 #[cfg(test)]
 #[cfg(unix)]
 mod act_faults;
+#[cfg(target_vendor = "apple")]
+mod apple_calls;
 mod aside;
 mod bundle;
 mod config;
@@ -31,11 +33,16 @@ mod save_error;
 #[cfg(unix)]
 mod save_faults;
 mod seal;
+#[cfg(any(windows, test))]
+#[cfg_attr(not(windows), allow(dead_code, reason = "used on Windows; its tests run everywhere"))]
+mod security_descriptor;
 mod service_credential;
 mod staged_config;
 mod staging;
 mod stamp;
 mod unreadable;
+#[cfg(windows)]
+mod windows_calls;
 
 pub use bundle::{BUNDLE_VERSION, Bundle, BundleError, MAX_BUNDLE_BYTES, export, import};
 pub use config::AgentConfig;

@@ -11,7 +11,12 @@ mod unix;
 #[cfg(unix)]
 pub(crate) use unix::SystemDisk;
 
-#[cfg(not(unix))]
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+pub(crate) use windows::SystemDisk;
+
+#[cfg(not(any(unix, windows)))]
 compile_error!("askalf-cred needs a disk module for this platform, beside disk/unix.rs");
 
 #[cfg(test)]
@@ -58,7 +63,8 @@ pub(crate) struct Facts {
 /// Differs once the file was written, replaced, or had its owner or mode changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileVersion {
-    pub(crate) inode: u64,
+    /// The number of the file on its volume.
+    pub(crate) inode: u128,
     pub(crate) len: u64,
     pub(crate) modified: (i64, i64),
     pub(crate) changed: (i64, i64),

@@ -138,7 +138,7 @@ fn facts(metadata: &Metadata) -> Facts {
         open_to_all: permissions & MORE_THAN_GROUP_READ != 0,
         owned_by_root: metadata.uid() == 0,
         version: FileVersion {
-            inode: metadata.ino(),
+            inode: metadata.ino().into(),
             len: metadata.len(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
