@@ -3,9 +3,14 @@ use thiserror::Error;
 /// Keeps the memory of this process from others: no core dump of it is written, and no other process of the same user may trace
 /// it or read its memory. For a daemon, once, at its start, before it reads a credential.
 ///
-/// Sets the limit `RLIMIT_CORE` to 0, which children inherit, and on Linux the attribute `PR_SET_DUMPABLE` to 0, which a program
-/// that is executed gets back: tasks can be traced as ever. From then on most of `/proc/PID` of this process belongs to root,
-/// which is what keeps `/proc/PID/mem` from a task of the same user. Root may still do all of it.
+/// | system | crash dumps | other processes |
+/// |---|---|---|
+/// | Linux | `RLIMIT_CORE` is 0, which children inherit | `PR_SET_DUMPABLE` is 0, which a program that is executed gets back: tasks can be traced as ever. Most of `/proc/PID` then belongs to root, which keeps `/proc/PID/mem` from a task of the same user |
+/// | macOS (never run) | `RLIMIT_CORE` is 0 | `PT_DENY_ATTACH`: no debugger attaches, which children do not inherit |
+/// | Windows | no error report (`SEM_NOGPFAULTERRORBOX`), which children inherit; without the heap where one is made all the same (`WER_FAULT_REPORTING_FLAG_NOHEAP`) | the access list of the process lets its user see and end it, not read it; children get their own |
+///
+/// Root, the system and administrators may still do all of it: on Windows also a program of the same user that runs elevated,
+/// and an administrator's `LocalDumps` setting for what ends a process at once, such as an abort.
 ///
 /// Both parts are tried even if one fails.
 ///

@@ -253,3 +253,151 @@ fn short(len: usize) -> u16 {
 fn small(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVERYONE: (u8, [u32; 1]) = (1, [0]);
+    const USERS: (u8, [u32; 2]) = (5, [32, 545]);
+    const READ: u32 = 0x0012_0089;
+
+    fn ann() -> Sid {
+        Sid::of(5, &[21, 1, 2, 3, 1001])
+    }
+
+    fn everyone() -> Sid {
+        Sid::of(EVERYONE.0, &EVERYONE.1)
+    }
+
+    fn users() -> Sid {
+        Sid::of(USERS.0, &USERS.1)
+    }
+
+    fn others(security: &Security) -> Vec<String> {
+        let text = |grantee: &&Grantee| match grantee {
+            Grantee::Sid(sid) => sid.to_string(),
+            other => format!("{other:?}"),
+        };
+        security.others(&ann()).iter().map(text).collect()
+    }
+
+    /// A descriptor with these entries, each a kind, flags, a mask and a SID.
+    fn with_entries(entries: &[(u8, u8, u32, Sid)]) -> Vec<u8> {
+        let grants: Vec<(&Sid, u32)> = entries.iter().map(|(_, _, mask, sid)| (sid, *mask)).collect();
+        let mut bytes = descriptor(Some(&ann()), &grants, Reach::ItAlone);
+        let mut at = HEADER_BYTES + ann().bytes().len() + ACL_HEADER_BYTES;
+        for (kind, flags, _, sid) in entries {
+            bytes[at..at + 2].copy_from_slice(&[*kind, *flags]);
+            at += ACE_HEADER_BYTES + sid.bytes().len();
+        }
+        bytes
+    }
+
+    /// Byte by byte from MS-DTYP: owner `S-1-5-18`, one entry that lets Everyone read.
+    #[test]
+    fn a_descriptor_has_the_documented_form() {
+        let known = [
+            &[1, 0, 0x04, 0x90, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0, 0][..],
+            &[1, 1, 0, 0, 0, 0, 0, 5, 18, 0, 0, 0],
+            &[2, 0, 28, 0, 1, 0, 0, 0],
+            &[0, 0, 20, 0, 0x89, 0, 0x12, 0],
+            &[1, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0],
+        ]
+        .concat();
+        assert_eq!(
+            descriptor(Some(&Sid::system()), &[(&everyone(), READ)], Reach::ItAlone),
+            known
+        );
+        let read = Security::read(&known).unwrap();
+        assert_eq!(read.owner, Some(Sid::system()));
+        assert_eq!(read.granted, [Grantee::Sid(everyone())]);
+    }
+
+    #[test]
+    fn what_is_made_private_reads_as_private() {
+        for reach in [Reach::ItAlone, Reach::WhatIsMadeInItToo] {
+            let security = Security::read(&private(&ann(), reach)).unwrap();
+            assert!(security.is_owned_by(&ann()));
+            assert_eq!(others(&security), [""; 0]);
+            assert_eq!(security.granted.len(), 3);
+            let bob = Sid::of(5, &[21, 1, 2, 3, 1002]);
+            assert!(!security.is_owned_by(&bob));
+            assert_eq!(security.others(&bob), [&Grantee::Sid(ann())]);
+        }
+    }
+
+    #[test]
+    fn each_that_is_let_in_is_told_once() {
+        for (entries, told) in [
+            (vec![(0, 0, READ, everyone())], &["S-1-1-0"][..]),
+            (
+                vec![(0, 0, READ, users()), (0, 0, 1, everyone()), (0, 0, 2, users())],
+                &["S-1-5-32-545", "S-1-1-0"],
+            ),
+            // An inherited entry, and one with a condition, let in as any other.
+            (vec![(0, 0x10, READ, users())], &["S-1-5-32-545"]),
+            (vec![(9, 0, READ, users())], &["S-1-5-32-545"]),
+            // What denies, audits, is for new files alone, or gives nothing, lets nobody in.
+            (vec![(1, 0, READ, everyone())], &[]),
+            (vec![(2, 0, READ, everyone())], &[]),
+            (vec![(0, INHERIT_ONLY | INHERITED_BY_ALL, READ, everyone())], &[]),
+            (vec![(0, 0, 0, everyone())], &[]),
+            // An entry that denies does not outweigh one that lets in.
+            (
+                vec![(1, 0, READ, everyone()), (0, 0, READ, everyone())],
+                &["S-1-1-0"],
+            ),
+            (vec![(0, 0, READ, Sid::owner_rights()), (0, 0, READ, ann())], &[]),
+            // An object entry, and a kind of the future.
+            (vec![(5, 0, READ, everyone())], &["Unknown"]),
+            (vec![(200, 0, READ, ann())], &["Unknown"]),
+            (vec![], &[]),
+        ] {
+            let security = Security::read(&with_entries(&entries)).unwrap();
+            assert_eq!(others(&security), told, "{entries:?}");
+        }
+    }
+
+    #[test]
+    fn no_list_lets_everybody_in_and_no_owner_is_nobodys_file() {
+        let mut bytes = private(&ann(), Reach::ItAlone);
+        bytes[16..20].fill(0);
+        assert_eq!(
+            others(&Security::read(&bytes).unwrap()),
+            ["EverybodyForWantOfAList"]
+        );
+        let mut bytes = private(&ann(), Reach::ItAlone);
+        bytes[2] &= !4;
+        assert_eq!(
+            others(&Security::read(&bytes).unwrap()),
+            ["EverybodyForWantOfAList"]
+        );
+        let bytes = descriptor(None, &[(&ann(), READ)], Reach::ItAlone);
+        assert!(!Security::read(&bytes).unwrap().is_owned_by(&ann()));
+    }
+
+    #[test]
+    fn the_system_and_the_administrators_own_in_this_users_name() {
+        for owner in [Sid::system(), Sid::administrators()] {
+            let bytes = descriptor(Some(&owner), &[(&ann(), READ)], Reach::ItAlone);
+            assert!(Security::read(&bytes).unwrap().is_owned_by(&ann()), "{owner}");
+        }
+    }
+
+    /// Cut off or changed at any byte: an answer or none, and never a panic.
+    #[test]
+    fn no_bytes_are_too_strange_to_be_read() {
+        let whole = with_entries(&[(0, 0, READ, users()), (9, 0, READ, everyone())]);
+        for len in 0..whole.len() {
+            assert_eq!(Security::read(&whole[..len]), None, "{len} bytes");
+        }
+        for at in 0..whole.len() {
+            for to in [0, 1, 0x7F, 0xFF] {
+                let mut bytes = whole.clone();
+                bytes[at] = to;
+                let _ = Security::read(&bytes);
+            }
+        }
+    }
+}

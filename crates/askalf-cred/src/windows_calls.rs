@@ -13,7 +13,9 @@ use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::path::{Path, absolute};
 use std::ptr;
 
-use windows_sys::Win32::Foundation::{ERROR_INSUFFICIENT_BUFFER, HANDLE, INVALID_HANDLE_VALUE};
+use windows_sys::Win32::Foundation::{
+    ERROR_INSUFFICIENT_BUFFER, GENERIC_WRITE, HANDLE, INVALID_HANDLE_VALUE,
+};
 use windows_sys::Win32::Security::{
     DACL_SECURITY_INFORMATION, GetKernelObjectSecurity, GetTokenInformation, LookupAccountSidW,
     OWNER_SECURITY_INFORMATION, PROTECTED_DACL_SECURITY_INFORMATION, SECURITY_ATTRIBUTES,
@@ -23,7 +25,7 @@ use windows_sys::Win32::Storage::FileSystem::{
     CreateDirectoryW, CreateFileW, FILE_BASIC_INFO, FILE_FLAG_OPEN_REPARSE_POINT, FILE_ID_INFO,
     FILE_INFO_BY_HANDLE_CLASS, FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_SHARE_WRITE, FILE_TYPE_DISK,
     FileBasicInfo, FileIdInfo, GetFileInformationByHandleEx, GetFileType, MOVEFILE_REPLACE_EXISTING,
-    MOVEFILE_WRITE_THROUGH, MoveFileExW,
+    MOVEFILE_WRITE_THROUGH, MoveFileExW, ReOpenFile,
 };
 use windows_sys::Win32::System::Diagnostics::Debug::{
     GetErrorMode, SEM_FAILCRITICALERRORS, SEM_NOGPFAULTERRORBOX, SetErrorMode,
@@ -36,6 +38,9 @@ use crate::security_descriptor::{Security, Sid};
 
 /// Longer paths reach the system only in their verbatim form. `MAX_PATH` is 260, and a folder must leave room for a short name.
 const LONGEST_PLAIN_PATH: usize = 240;
+
+/// Other programs may open the file too, and rename or remove it: as on a Unix.
+const SHARE_ALL: u32 = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
 
 /// Memory that the system fills, aligned for whatever it writes there.
 struct Buffer(Vec<u64>);
@@ -187,18 +192,14 @@ pub(crate) fn create_file(path: &Path, access: u32, disposition: u32, descriptor
         CreateFileW(
             path.as_ptr(),
             access,
-            FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
+            SHARE_ALL,
             &raw const attributes,
             disposition,
             FILE_FLAG_OPEN_REPARSE_POINT,
             ptr::null_mut(),
         )
     };
-    if handle == INVALID_HANDLE_VALUE {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the call succeeded, so this is an open handle, and nobody else closes it.
-    Ok(unsafe { File::from_raw_handle(handle) })
+    opened(handle)
 }
 
 fn attributes(descriptor: &Buffer) -> SECURITY_ATTRIBUTES {
@@ -215,6 +216,21 @@ pub(crate) fn replace(from: &Path, to: &Path) -> io::Result<()> {
     let flags = MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH;
     // SAFETY: both paths end in a zero.
     done(unsafe { MoveFileExW(from.as_ptr(), to.as_ptr(), flags) })
+}
+
+/// Another handle of the same file, with the right to write.
+pub(crate) fn open_again_to_write(file: &File) -> io::Result<File> {
+    // SAFETY: the file is open.
+    let handle = unsafe { ReOpenFile(file.as_raw_handle(), GENERIC_WRITE, SHARE_ALL, 0) };
+    opened(handle)
+}
+
+fn opened(handle: HANDLE) -> io::Result<File> {
+    if handle == INVALID_HANDLE_VALUE {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: both callers give what a call has just opened, so that nobody else closes it.
+    Ok(unsafe { File::from_raw_handle(handle) })
 }
 
 /// The number of an open file on its volume, and when it was written and changed last (content, name, or access list), in
