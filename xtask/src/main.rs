@@ -1,4 +1,4 @@
-//! Tasks of the workspace: `cargo xtask demo | test | ci | bench`.
+//! Tasks of the workspace: `cargo xtask demo | test | test-windows | ci | bench`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a command line")]
 
 mod bench;
@@ -9,6 +9,7 @@ mod hostname;
 mod test;
 mod tools;
 mod totals;
+mod windows;
 
 use std::process::ExitCode;
 
@@ -20,11 +21,13 @@ Usage: cargo xtask <TASK>
 Tasks:
   demo           Build; then a bridge and a device in a scratch folder: tasks, restarts, kills, a new host name
   test [ARGS]    Build the binaries once and run every test; ARGS replace '--workspace' of cargo test
-  ci             Format, lints, each crate alone, tests, documentation: everything that a change must pass
+  test-windows   Build for Windows and run the agent's tests under Wine, then an agent there against a bridge here
+  ci             Format, lints, each crate alone, tests, documentation, Windows: everything that a change must pass
   bench start    Measure the agent's way from start to registered and write docs/benchmarks.md
 
-Needs a stable Rust toolchain, a C compiler, util-linux and coreutils; 'ci' also rustfmt and clippy. Root has what is
-missing installed, where the system's package manager can.";
+Needs a stable Rust toolchain, a C compiler, util-linux and coreutils; 'ci' also rustfmt and clippy. Windows needs Debian's
+packages rustc-web, cargo-web, rust-web-src and gcc-mingw-w64-x86-64-posix, and wine and wine64 to run there; without them
+'ci' says that it was not run. Root has what is missing installed, where the system's package manager can.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         }
         ["demo"] => demo::run(),
         ["test", arguments @ ..] => test::run(arguments),
+        ["test-windows"] => windows::test(),
         ["ci"] => ci::run(),
         ["bench", "start"] => bench::start(),
         _ => {
