@@ -34,6 +34,9 @@ pub fn become_subreaper() -> io::Result<()> {
 pub(crate) struct Tree {
     job: Job,
     main: Child,
+    /// The process group that `main` leads. Its number is asked for on this process's console alone, so that it does no harm
+    /// once it is a stranger's.
+    group: Option<u32>,
     collected: bool,
 }
 
@@ -43,10 +46,12 @@ impl Tree {
     /// # Errors
     /// No job can be made, or it does not take the process; then the process is killed.
     pub(crate) fn new(mut main: Child) -> io::Result<Self> {
-        match job_with(&main) {
+        let group = main.id();
+        match job_with(&mut main) {
             Ok(job) => Ok(Self {
                 job,
                 main,
+                group,
                 collected: false,
             }),
             Err(error) => {
@@ -81,7 +86,7 @@ impl Tree {
     /// Asks the processes of the command's group to end, as Ctrl-Break would. Who has no console, or a group of its own, does
     /// not hear.
     pub(crate) fn terminate(&self) {
-        if let Some(group) = self.main.id() {
+        if let Some(group) = self.group {
             let _nobody_hears = windows_calls::send_break(group);
         }
     }
@@ -98,10 +103,13 @@ impl Tree {
     }
 }
 
-fn job_with(child: &Child) -> io::Result<Job> {
+fn job_with(child: &mut Child) -> io::Result<Job> {
     let job = Job::new()?;
-    job.take_in(child)?;
-    Ok(job)
+    match job.take_in(child) {
+        // One that has ended already is refused, and needs no job.
+        Err(error) if !matches!(child.try_wait(), Ok(Some(_))) => Err(error),
+        Ok(()) | Err(_) => Ok(job),
+    }
 }
 
 /// A runner as its agent knows it: the job that holds it.
@@ -115,7 +123,7 @@ impl RunnerIdentity {
     /// Whatever `spawn` fails with; no job can be made, or it does not take the process: then that is killed.
     pub(crate) fn register(spawn: impl FnOnce() -> io::Result<Child>) -> io::Result<(Child, Self)> {
         let mut child = spawn()?;
-        match job_with(&child) {
+        match job_with(&mut child) {
             Ok(job) => Ok((child, Self(job))),
             Err(error) => {
                 let _gone = child.start_kill();
