@@ -74,13 +74,13 @@ fn no_tracing() -> bool {
     crate::windows_calls::set_process_access_list(&list).is_ok()
 }
 
-#[cfg(target_vendor = "apple")]
+#[cfg(target_os = "macos")]
 fn no_tracing() -> bool {
-    crate::apple_calls::deny_attach()
+    crate::macos_calls::deny_attach()
 }
 
 /// Elsewhere there is no call for it that this program knows.
-#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple", windows)))]
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "macos", windows)))]
 fn no_tracing() -> bool {
     false
 }

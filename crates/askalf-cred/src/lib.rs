@@ -3,8 +3,6 @@
 #[cfg(test)]
 #[cfg(unix)]
 mod act_faults;
-#[cfg(target_vendor = "apple")]
-mod apple_calls;
 mod aside;
 mod bundle;
 mod config;
@@ -22,6 +20,8 @@ mod legacy;
 mod load;
 mod lock;
 mod machine;
+#[cfg(target_os = "macos")]
+mod macos_calls;
 mod migrate;
 mod next;
 mod passphrase;
