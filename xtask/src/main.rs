@@ -1,4 +1,4 @@
-//! Tasks of the workspace: `cargo xtask demo | test | ci | bench | prove | fuzz | mutants`.
+//! Tasks of the workspace: `cargo xtask demo | test | test-windows | ci | bench | prove | fuzz | mutants`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a command line")]
 
 mod bench;
@@ -13,6 +13,7 @@ mod prove;
 mod test;
 mod tools;
 mod totals;
+mod windows;
 
 use std::process::ExitCode;
 
@@ -24,7 +25,8 @@ Usage: cargo xtask <TASK>
 Tasks:
   demo           Build; then a bridge and a device in a scratch folder: tasks, restarts, kills, a new host name
   test [ARGS]    Build the binaries once and run every test; ARGS replace '--workspace' of cargo test
-  ci             Format, lints, each crate alone, tests, documentation: everything that a change must pass
+  test-windows   Build for Windows and run the agent's tests under Wine, then an agent there against a bridge here
+  ci             Format, lints, each crate alone, tests, documentation, Windows: everything that a change must pass
   bench [NAME]   Measure and write docs/benchmarks.md; without a name, list the benches
   prove cred     The slow proofs of the credential: a kill and a failure at every system call, races, churn
   fuzz [TARGET] [--seconds N]
@@ -32,8 +34,9 @@ Tasks:
   mutants [ARGS] Change the credential's code in one place at a time, and list what no test notices; hours
 
 Needs a stable Rust toolchain, a C compiler, util-linux and coreutils; 'ci' also rustfmt and clippy; 'prove' strace;
-'fuzz' a nightly toolchain and cargo-fuzz; 'mutants' cargo-mutants. Root has what is missing installed, where the system's
-package manager can.";
+'fuzz' a nightly toolchain and cargo-fuzz; 'mutants' cargo-mutants. Windows needs Debian's packages rustc-web, cargo-web,
+rust-web-src and gcc-mingw-w64-x86-64-posix, and wine and wine64 to run there; without them 'ci' says that it was not run.
+Root has what is missing installed, where the system's package manager can.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         }
         ["demo"] => demo::run(),
         ["test", arguments @ ..] => test::run(arguments),
+        ["test-windows"] => windows::test(),
         ["ci"] => ci::run(),
         ["bench"] => {
             println!("{}", bench::LIST);

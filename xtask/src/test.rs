@@ -1,6 +1,6 @@
 //! `cargo xtask test`
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -29,8 +29,12 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
         all.push("--workspace");
     }
     all.extend(arguments);
-    let mut child = cargo::cargo(&all)?
-        .env("ASKALF_TEST_BIN_DIR", &binaries)
+    count(cargo::cargo(&all)?.env("ASKALF_TEST_BIN_DIR", &binaries))
+}
+
+/// Runs a `cargo test` to its end and prints its totals last.
+pub(crate) fn count(command: &mut Command) -> Result<()> {
+    let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()

@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use askalf_cred::{
     Generation, Home, Interface, LoadOutcome, MachineFacts, MigrationStep, SealMode, load, migrate,
 };
-use common::{KEY, Scratch, TOKEN, chmod, now, seal_as_3_3, unseal_as_3_3};
+use common::{EXPOSED, KEY, Scratch, TOKEN, expose, now, private_hint, seal_as_3_3, unseal_as_3_3};
 use serde_json::{Value, json};
 
 fn vectors() -> Vec<Value> {
@@ -178,7 +178,7 @@ fn what_a_person_reads() {
          under none of the 7 ids this machine may have had, or its keyfile was lost"
     );
     assert_eq!(
-        unreadable.hint().replace(&home.path().display().to_string(), "~"),
+        common::readable(&unreadable.hint(), &home),
         "if a keyfile was lost, put it back at ~/keyfile; otherwise run `askalf-agent pair`: the old file is kept beside \
          the new one"
     );
@@ -192,7 +192,7 @@ fn where_a_key_cannot_be_sealed_anew_the_agent_runs_with_it() {
     let home = scratch.home();
     scratch.write_config(json!({"apiKey": TOKEN}).to_string());
     scratch.write_keyfile(&KEY);
-    chmod(&home.keyfile_path(), 0o644);
+    expose(&home.keyfile_path());
     let mut before = scratch.snapshot();
     let migration = migrate(&home, &MachineFacts::default(), now());
     let LoadOutcome::Plaintext {
@@ -203,14 +203,16 @@ fn where_a_key_cannot_be_sealed_anew_the_agent_runs_with_it() {
         panic!()
     };
     assert_eq!(credential.token.expose_secret(), TOKEN);
-    let readable = |text: String| text.replace(&home.path().display().to_string(), "~");
+    let readable = |text: String| common::readable(&text, &home);
     assert_eq!(
         readable(migration.step.to_string()),
-        "the key lies unsealed in agent.json and could not be sealed under the keyfile, so the agent runs with it as it is: \
-         the keyfile ~/keyfile can be reached by other users (mode 0644)"
+        format!(
+            "the key lies unsealed in agent.json and could not be sealed under the keyfile, so the agent runs with it as it \
+             is: the keyfile ~/keyfile can be reached by other users ({EXPOSED})"
+        )
     );
     assert!(
-        readable(migration.step.hint().unwrap()).starts_with("run `chmod 600 ~/keyfile`"),
+        readable(migration.step.hint().unwrap()).starts_with(&private_hint("~/keyfile")),
         "{:?}",
         migration.step.hint()
     );
