@@ -198,6 +198,7 @@ fn a_staged_keyfile_that_may_be_the_only_copy_is_left() {
 }
 
 /// What is no file of ours there is not read, not followed and not removed.
+#[cfg(unix)]
 #[test]
 fn a_symlink_in_place_of_a_staged_keyfile_is_left_alone() {
     let scratch = Scratch::new();
