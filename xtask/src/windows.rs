@@ -58,7 +58,6 @@ fn command(arguments: &[&str]) -> Result<Command> {
         .args(arguments)
         .args(["-Zbuild-std=std,panic_abort", "--target", TARGET])
         .env("RUSTC", tools::DEBIANS_RUSTC)
-        .env("RUSTDOC", "rustdoc")
         // Building the standard library is not a stable feature.
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER", tools::MINGW)

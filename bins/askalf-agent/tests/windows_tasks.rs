@@ -7,10 +7,10 @@
 )]
 
 use std::ffi::OsString;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::windows::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +30,9 @@ const LONG: Duration = Duration::from_secs(120);
 
 /// Names the port of the test to the processes that it starts.
 const PORT: &str = "TEST_PORT";
+
+/// What a process that stays prints once it is connected.
+const CONNECTED: &str = "connected";
 
 fn runner() -> ProcessRunner {
     ProcessRunner::new(
@@ -81,16 +84,19 @@ fn port() -> Option<u16> {
 fn stay() {
     if let Some(port) = port() {
         let mut test = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        println!("{CONNECTED}");
         let _ended = test.read_to_end(&mut Vec::new());
     }
 }
 
-/// Starts one that stays, and leaves it behind.
+/// Starts one that stays, and leaves it behind once it is connected.
 #[test]
 #[ignore = "a process that other tests start"]
 fn leave_one() {
     if port().is_some() {
-        start_helper("stay", 0);
+        let mut left = start_helper("stay", 0, Stdio::piped());
+        let mut lines = BufReader::new(left.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap() == CONNECTED));
     }
 }
 
@@ -100,24 +106,24 @@ fn leave_one() {
 fn family() {
     const DETACHED_IN_A_NEW_GROUP: u32 = 0x8 | 0x200;
     if port().is_some() {
-        start_helper("stay", 0);
-        start_helper("stay", DETACHED_IN_A_NEW_GROUP);
-        start_helper("leave_one", 0);
+        start_helper("stay", 0, Stdio::null());
+        start_helper("stay", DETACHED_IN_A_NEW_GROUP, Stdio::null());
+        start_helper("leave_one", 0, Stdio::null());
         stay();
     }
 }
 const FAMILY_SIZE: usize = 4;
 
-#[expect(clippy::zombie_processes, reason = "to be left behind is what they are for")]
-fn start_helper(name: &str, flags: u32) {
+/// A process that nobody waits for: to be left behind is what it is for.
+fn start_helper(name: &str, flags: u32, stdout: Stdio) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(helper_arguments(name))
         .creation_flags(flags)
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(stdout)
         .stderr(Stdio::null())
         .spawn()
-        .unwrap();
+        .unwrap()
 }
 
 /// Stays until Ctrl-Break, and then leaves in an order of its own.
