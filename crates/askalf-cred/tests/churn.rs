@@ -3,7 +3,6 @@
 //! changed around the real program, in the end-to-end test of the same name.
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test itself does")]
-
 #![cfg(unix)]
 
 mod common;
