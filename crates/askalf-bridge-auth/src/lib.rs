@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod key_digest;
 mod key_hash;
 mod key_prefix;
 mod mint;
@@ -10,6 +11,7 @@ mod token;
 mod unix_millis;
 mod validator;
 
+pub use key_digest::{DigestKey, KeyDigest, LookupDigest};
 pub use key_hash::{KeyHash, KeyHashError, PBKDF2_ROUNDS, Salt};
 pub use key_prefix::{KEY_PREVIEW_MAX_CHARS, KeyPrefix, KeyPrefixError, key_preview};
 pub use mint::{MintError, MintedKey, mint_key};

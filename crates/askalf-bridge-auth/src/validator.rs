@@ -5,7 +5,8 @@ use std::{collections::VecDeque, time::Duration};
 pub use authenticated_key::AuthenticatedKey;
 
 use crate::{
-    KeyHash, KeyPrefix, KeyRecord, KeyStatus, Rejection, Scope, Scopes, Token, UnixMillis, UserStatus,
+    KeyHash, KeyPrefix, KeyRecord, KeyStatus, LookupDigest, Rejection, Scope, Scopes, Token, UnixMillis,
+    UserStatus,
 };
 
 /// The default of [`ValidatorOptions::max_candidates`]: far above what chance gives keys of 12 shared
@@ -87,6 +88,7 @@ pub enum Access {
 ///     expires_at: None,
 ///     user_status: Some(UserStatus::Active),
 ///     device_id: None,
+///     digest_binding: None,
 /// };
 ///
 /// let token = Some(key.token.expose_secret());
@@ -156,11 +158,21 @@ pub enum Step {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Lookup {
+    /// The key whose stored digest this is, with its `digest_binding`: at most one row.
+    ByDigest {
+        /// [`DigestKey::id`](crate::DigestKey::id) of the secret that the digest was made with.
+        digest_key_id: String,
+        /// The digest of the presented token.
+        digest: LookupDigest,
+    },
     /// All rows with this `key_prefix`, whatever their status.
     ByPrefix {
         /// The prefix of the presented token.
         prefix: KeyPrefix,
     },
+    /// All rows whose `key_prefix` no key of 12 or more characters can have: not 12 characters, or with white space or
+    /// control characters among them. Rows that were inserted by hand are like that.
+    MalformedPrefix,
 }
 
 /// A check that waits for the store.

@@ -33,6 +33,7 @@ fn row(id: &str, key_hash: &str) -> KeyRecord {
         expires_at: None,
         user_status: Some(UserStatus::Active),
         device_id: None,
+        digest_binding: None,
     }
 }
 

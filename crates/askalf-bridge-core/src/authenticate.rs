@@ -8,7 +8,7 @@ use askalf_bridge_auth::{
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use crate::stores::Store;
+use crate::stores::{KeyUse, Store};
 use crate::{BridgeOptions, Clock};
 
 /// How many checks may wait for the one derivation of [`Lane::Overflow`].
@@ -116,7 +116,12 @@ impl Authenticator {
         let store = Arc::clone(&self.store);
         let (id, now) = (key.key_id().to_owned(), (self.clock)());
         tokio::spawn(async move {
-            if let Err(error) = store.touch_key(&id, now).await {
+            let used = KeyUse {
+                key_id: id.clone(),
+                count: 1,
+                last_used_at: now,
+            };
+            if let Err(error) = store.count_uses(&[used]).await {
                 tracing::warn!(key = id, error = %error, "the use of a key was not counted");
             }
         });

@@ -6,6 +6,7 @@ mod fault;
 mod key;
 mod migrate;
 mod open;
+mod pending;
 mod place;
 mod reach;
 mod threads;

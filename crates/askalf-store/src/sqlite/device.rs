@@ -117,6 +117,10 @@ impl DeviceStore for SqliteStore {
         .await
     }
 
+    async fn remove_device(&self, _: &Principal, _: &str, _: UnixMillis) -> Result<(), StoreError> {
+        Err(StoreError::Unavailable("not yet".to_owned()))
+    }
+
     async fn find_devices(&self, who: &Principal, id_or_name: &str) -> Result<Vec<Device>, StoreError> {
         // An id is one device, even where another one has taken it for a name.
         let by_id = reach::devices(who).and("id = ?", [id_or_name]);

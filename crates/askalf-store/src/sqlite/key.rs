@@ -1,7 +1,9 @@
 //! Keys.
 
-use askalf_bridge_auth::{KeyRecord, KeyStatus, Lookup, Scopes, UnixMillis, UserStatus};
-use askalf_bridge_core::stores::{Key, KeyStore, Kind, NewKey, Principal, StoreError};
+use askalf_bridge_auth::{
+    KeyDigest, KeyPrefix, KeyRecord, KeyStatus, Lookup, Scopes, UnixMillis, UserStatus,
+};
+use askalf_bridge_core::stores::{Key, KeyStore, KeyUse, Kind, NewKey, Principal, StoreError};
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::Value;
@@ -70,18 +72,54 @@ impl KeyStore for SqliteStore {
         .await
     }
 
-    async fn touch_key(&self, id: &str, now: UnixMillis) -> Result<(), StoreError> {
-        let id = id.to_owned();
+    async fn count_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
+        let uses = uses.to_vec();
         self.write(move |connection| {
-            connection
-                .prepare_cached(
-                    "update api_keys set last_used_at = ?, usage_count = min(coalesce(usage_count, 0) + 1, 2147483647)
-                     where id = ?",
-                )?
-                .execute(params![timestamp::to_text(now), id])?;
+            let mut statement = connection.prepare_cached(
+                "update api_keys set last_used_at = ?, usage_count = min(coalesce(usage_count, 0) + ?, 2147483647)
+                 where id = ?",
+            )?;
+            for used in &uses {
+                statement.execute(params![timestamp::to_text(used.last_used_at), used.count, used.key_id])?;
+            }
             Ok(())
         })
         .await
+    }
+
+    async fn key(&self, _: &Principal, _: &str) -> Result<Key, StoreError> {
+        Err(StoreError::Unavailable("not yet".to_owned()))
+    }
+
+    async fn rotate_key(&self, _: &Principal, _: &str, _: NewKey, _: UnixMillis) -> Result<Key, StoreError> {
+        Err(StoreError::Unavailable("not yet".to_owned()))
+    }
+
+    async fn repair_key_prefix(
+        &self,
+        _: &Principal,
+        _: &str,
+        _: &KeyPrefix,
+        _: &str,
+        _: UnixMillis,
+    ) -> Result<Key, StoreError> {
+        Err(StoreError::Unavailable("not yet".to_owned()))
+    }
+
+    async fn keys_now(&self, _: &[String]) -> Result<Vec<KeyRecord>, StoreError> {
+        Err(StoreError::Unavailable("not yet".to_owned()))
+    }
+
+    async fn all_keys(&self, _: Option<&str>, _: u32) -> Result<Vec<KeyRecord>, StoreError> {
+        Err(StoreError::Unavailable("not yet".to_owned()))
+    }
+
+    async fn malformed_prefixes(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    async fn keep_digests(&self, _: &[KeyDigest]) -> Result<(), StoreError> {
+        Err(StoreError::Unavailable("not yet".to_owned()))
     }
 }
 
@@ -123,6 +161,7 @@ fn read_record(row: &Row<'_>) -> Result<KeyRecord, Fault> {
             .as_deref()
             .and_then(UserStatus::parse),
         device_id: row.get(10)?,
+        digest_binding: None,
     })
 }
 

@@ -1,7 +1,7 @@
 use askalf_bridge_auth::{KeyStatus, Lookup, Scopes, UserStatus};
 use askalf_bridge_core::stores::{Kind, Principal, StoreError};
 
-use super::{ADMIN, HASH, NOW, Shared, device_of, later, new_key, operator, prefix, registered};
+use super::{ADMIN, HASH, NOW, Shared, device_of, later, new_key, operator, prefix, registered, used};
 
 fn by_prefix(id: &str) -> Lookup {
     Lookup::ByPrefix { prefix: prefix(id) }
@@ -166,9 +166,9 @@ pub(crate) async fn a_revocation_counts_at_once_and_keeps_its_first_time(store: 
 pub(crate) async fn uses_are_counted(store: Shared) {
     store.add_key(&ADMIN, new_key("ann", "key_1")).await.unwrap();
     store.add_key(&ADMIN, new_key("ann", "key_2")).await.unwrap();
-    store.touch_key("key_1", later(1)).await.unwrap();
-    store.touch_key("key_1", later(2)).await.unwrap();
-    store.touch_key("nothing", later(2)).await.unwrap();
+    store.count_uses(&[used("key_1", later(1))]).await.unwrap();
+    store.count_uses(&[used("key_1", later(2))]).await.unwrap();
+    store.count_uses(&[used("nothing", later(2))]).await.unwrap();
     let keys = store.keys(&ADMIN, 10).await.unwrap();
     let uses: Vec<_> = keys
         .iter()

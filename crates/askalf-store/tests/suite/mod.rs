@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use askalf_bridge_auth::{KeyHash, KeyPrefix, Scopes, UnixMillis};
 use askalf_bridge_core::stores::{
-    Device, DeviceFacts, DeviceType, Execution, Key, NewExecution, NewKey, Principal, Store,
+    Device, DeviceFacts, DeviceType, Execution, Key, KeyUse, NewExecution, NewKey, Principal, Store,
 };
 
 /// Two tenants; ann and bob of one, gil of the other; sue is suspended. Portable SQL.
@@ -71,6 +71,14 @@ pub(crate) fn new_key(user: &str, id: &str) -> NewKey {
         device_id: None,
         expires_at: None,
         created_at: NOW,
+    }
+}
+
+pub(crate) fn used(key_id: &str, at: UnixMillis) -> KeyUse {
+    KeyUse {
+        key_id: key_id.to_owned(),
+        count: 1,
+        last_used_at: at,
     }
 }
 
