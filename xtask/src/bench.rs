@@ -1,12 +1,18 @@
-//! `cargo xtask bench start`: the figures of docs/benchmarks.md, measured here and now.
+//! `cargo xtask bench NAME`: the figures of docs/benchmarks.md, measured here and now.
 
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use askalf_e2e::{Agent, Binaries, Bridge, workspace_root};
+use askalf_e2e::{Agent, Binaries, Bridge};
 
-use crate::{cargo, tools};
+use crate::{benchmarks_page, cargo, lines, tools};
+
+/// What can be measured.
+pub(crate) const LIST: &str = "\
+start  the agent's way from its start to registered, its memory, the size of the binaries
+load   one load and unseal of the credential, beside the derivation that agents 2.0 to 3.2 made for each";
 
 const RUNS: usize = 20;
 
@@ -22,17 +28,45 @@ struct Figures {
     bridge_bytes: u64,
 }
 
-/// Measures and writes docs/benchmarks.md.
+/// Measures loads and writes their section of docs/benchmarks.md.
+pub(crate) fn load() -> Result<()> {
+    let arguments = ["bench", "--locked", "--package", "askalf-cred", "--bench", "load"];
+    let mut child = cargo::cargo(&arguments)?
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cargo cannot be run")?;
+    let mut rows = Vec::new();
+    lines::pass_on(child.stdout.take().context("no output of cargo")?, |line| {
+        if line.starts_with("| ") {
+            rows.push(line.trim_end().to_owned());
+        }
+    })?;
+    ensure!(child.wait()?.success(), "cargo {} failed", arguments.join(" "));
+    ensure!(!rows.is_empty(), "the bench printed no figures");
+    let body = format!(
+        "Measured by `cargo xtask bench load` on {}. Release build, files in the system's cache.
+
+| what | figure |
+|---|---|
+{}
+
+The bar is 100 µs for a load with its unsealing. The peer is what an agent 2.0 to 3.2 did for each load: read the file, derive a key from the
+machine by scrypt (N 16384, r 8, p 1), unseal. It is written anew in the bench and reads a file that such an agent wrote.
+",
+        machine(),
+        rows.join("\n")
+    );
+    benchmarks_page::write("Load of the credential", &body)
+}
+
+/// Measures starts and writes their section of docs/benchmarks.md.
 pub(crate) fn start() -> Result<()> {
     tools::require(&[tools::c_compiler()])?;
     println!("Building in release (whole-program optimisation: minutes) ...");
     let binaries = cargo::build(&["--release"])?;
     let figures = measure(&binaries)?;
-    let page = page(&figures)?;
-    let path = workspace_root()?.join("docs/benchmarks.md");
-    std::fs::write(&path, &page).with_context(|| path.display().to_string())?;
-    println!("\n{page}\nWritten to {}", path.display());
-    Ok(())
+    benchmarks_page::write("Start of the agent", &section(&figures)?)
 }
 
 fn measure(binaries: &Binaries) -> Result<Figures> {
@@ -70,7 +104,7 @@ fn measure(binaries: &Binaries) -> Result<Figures> {
     })
 }
 
-fn page(figures: &Figures) -> Result<String> {
+fn section(figures: &Figures) -> Result<String> {
     let (fastest, slowest) = figures
         .starts
         .first()
@@ -78,9 +112,7 @@ fn page(figures: &Figures) -> Result<String> {
         .context("nothing was measured")?;
     let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
     Ok(format!(
-        "# Benchmarks
-
-Measured by `cargo xtask bench start` on {date}: {processor}, {cores} cores, {system}. Release builds; bridge and agent on the same
+        "Measured by `cargo xtask bench start` on {machine}. Release builds; bridge and agent on the same
 machine over loopback, the bridge with one key in its SQLite database.
 
 | what | figure |
@@ -94,10 +126,7 @@ machine over loopback, the bridge with one key in its SQLite database.
 The time holds one PBKDF2 derivation (100,000 rounds) by the bridge. It ends when the agent's log line is read. For comparison, the Node
 agent of the 3.x generation on its authors' machine: 215 ms, 54.6 MiB, and a runtime of 99 MB.
 ",
-        date = jiff::Timestamp::now().strftime("%Y-%m-%d"),
-        processor = processor(),
-        cores = std::thread::available_parallelism().map_or(0, usize::from),
-        system = system(),
+        machine = machine(),
         runs = figures.starts.len(),
         median = millis(median(&figures.starts)),
         fastest = millis(*fastest),
@@ -107,6 +136,24 @@ agent of the 3.x generation on its authors' machine: 215 ms, 54.6 MiB, and a run
         agent = mib(figures.agent_bytes),
         bridge = mib(figures.bridge_bytes),
     ))
+}
+
+/// The day and the machine, for a section.
+fn machine() -> String {
+    format!(
+        "{}: {}, {} cores, {}, load average {}",
+        jiff::Timestamp::now().strftime("%Y-%m-%d"),
+        processor(),
+        std::thread::available_parallelism().map_or(0, usize::from),
+        system(),
+        load_average()
+    )
+}
+
+/// Runnable processes on average over the last minute: what else the machine was doing.
+fn load_average() -> String {
+    let averages = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    averages.split(' ').next().unwrap_or("unknown").to_owned()
 }
 
 /// The middle of sorted values; between the two in the middle where their number is even.

@@ -1,6 +1,6 @@
 //! Cargo, as this process was started by it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -11,8 +11,16 @@ const BINARIES: [&str; 4] = ["--package", "askalf-agent", "--package", "askalf-b
 
 /// Cargo in the root of the workspace.
 pub(crate) fn cargo(arguments: &[&str]) -> Result<Command> {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(arguments).current_dir(workspace_root()?);
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = cargo_of(Path::new(&program))?;
+    command.args(arguments);
+    Ok(command)
+}
+
+/// This cargo in the root of the workspace.
+pub(crate) fn cargo_of(program: &Path) -> Result<Command> {
+    let mut command = Command::new(program);
+    command.current_dir(workspace_root()?);
     // Cargo sets these for this process; they are about this package and not the one that is built next.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
@@ -65,6 +73,15 @@ pub(crate) fn build(arguments: &[&str]) -> Result<Binaries> {
         ["--release"] => Binaries::in_folder(&folder.with_file_name("release")),
         _ => Binaries::in_folder(&folder),
     }
+}
+
+/// The folder that everything is built under.
+pub(crate) fn target_folder() -> Result<PathBuf> {
+    let folder = profile_folder()?;
+    let target = folder
+        .parent()
+        .context("this program stands in no target folder")?;
+    Ok(target.to_owned())
 }
 
 /// The folder that this process was built into: the development profile, as the alias runs it.

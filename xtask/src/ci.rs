@@ -1,12 +1,21 @@
-//! `cargo xtask ci`: everything that a change must pass. All steps run; the summary says which failed.
+//! `cargo xtask ci`: everything that a change must pass. All steps run; the summary says which failed, and which could not be
+//! run here.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{cargo, test, tools};
+use crate::{cargo, test, tools, windows};
 
-type Step = fn() -> Result<()>;
+/// An error is a failure. What cannot be run on this machine is said, and is not one.
+type Step = fn() -> Result<Outcome>;
+
+/// How a step that did not fail ended.
+enum Outcome {
+    Done,
+    /// It was not run; the text says why, in one line.
+    NotRun(String),
+}
 
 /// Runs every step.
 pub(crate) fn run() -> Result<()> {
@@ -18,8 +27,11 @@ pub(crate) fn run() -> Result<()> {
         tools::rustfmt(),
         tools::clippy(),
     ])?;
-    let steps: [(&str, Step); 5] = [
-        ("format", || cargo::run(&["fmt", "--all", "--check"])),
+    let steps: [(&str, Step); 6] = [
+        ("format", || {
+            cargo::run(&["fmt", "--all", "--check"])?;
+            Ok(Outcome::Done)
+        }),
         ("lints", || {
             cargo::run(&[
                 "clippy",
@@ -29,19 +41,23 @@ pub(crate) fn run() -> Result<()> {
                 "--",
                 "-D",
                 "warnings",
-            ])
+            ])?;
+            Ok(Outcome::Done)
         }),
-        ("each crate alone", each_crate_alone),
-        ("tests", || test::run(&[])),
-        ("documentation", documentation),
+        ("each crate alone", || each_crate_alone().map(|()| Outcome::Done)),
+        ("tests", || test::run(&[]).map(|()| Outcome::Done)),
+        ("documentation", || documentation().map(|()| Outcome::Done)),
+        ("windows", for_windows),
     ];
-    let mut summary: Vec<(&str, Duration, Result<()>)> = Vec::new();
+    let mut summary: Vec<(&str, Duration, Result<Outcome>)> = Vec::new();
     for (name, step) in steps {
         println!("\n== {name}");
         let started = Instant::now();
         let result = step();
-        if let Err(error) = &result {
-            println!("== {name}: {error:#}");
+        match &result {
+            Ok(Outcome::Done) => {}
+            Ok(Outcome::NotRun(why)) => println!("not run: {why}"),
+            Err(error) => println!("== {name}: {error:#}"),
         }
         summary.push((name, started.elapsed(), result));
     }
@@ -49,9 +65,13 @@ pub(crate) fn run() -> Result<()> {
     println!();
     for (name, took, result) in &summary {
         println!(
-            "{:<18} {:<6} {:>4} s",
+            "{:<18} {:<7} {:>4} s",
             name,
-            if result.is_ok() { "ok" } else { "FAILED" },
+            match result {
+                Ok(Outcome::Done) => "ok",
+                Ok(Outcome::NotRun(_)) => "not run",
+                Err(_) => "FAILED",
+            },
             took.as_secs()
         );
     }
@@ -96,6 +116,18 @@ fn packages() -> Result<Vec<String>> {
         .iter()
         .filter_map(|package| package["name"].as_str().map(str::to_owned))
         .collect())
+}
+
+/// Compiles for Windows where the compiler for it is there or can be installed.
+fn for_windows() -> Result<Outcome> {
+    if let Err(error) = tools::require(&tools::windows()) {
+        return Ok(Outcome::NotRun(in_one_line(&format!("{error:#}"))));
+    }
+    windows::check().map(|()| Outcome::Done)
+}
+
+fn in_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn documentation() -> Result<()> {

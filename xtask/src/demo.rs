@@ -5,12 +5,15 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use askalf_e2e::{Agent, Bridge, OnDisk};
+use askalf_e2e::{Agent, Bridge, OnDisk, other_machine};
 
-use crate::{cargo, hostname, tools};
+use crate::{cargo, tools};
 
 /// The name of the device.
 const NAME: &str = "demo-device";
+
+/// The host name that the device is given.
+const NEW_NAME: &str = "renamed-by-the-demo";
 
 /// Builds, shows, sums up and cleans up. An error where any step failed.
 pub(crate) fn run() -> Result<()> {
@@ -158,7 +161,7 @@ impl Steps {
 
     fn rename(&mut self, scene: &mut Scene) -> Result<()> {
         let title = "change the host name";
-        let Some(wrapper) = hostname::wrapper() else {
+        let Some(wrapper) = other_machine(NEW_NAME, None) else {
             let why = "no private UTS namespace is allowed here";
             println!("\n== {title}\n   Skipped: {why}.");
             self.done
@@ -170,7 +173,7 @@ impl Steps {
             let namespaces: Vec<&str> = words.iter().copied().take_while(|word| *word != "sh").collect();
             say(&format!(
                 "SIGTERM to the agent, then a new one as host {} ({})",
-                hostname::NEW_NAME,
+                NEW_NAME,
                 namespaces.join(" ")
             ));
             scene.agent.wrap(&words);
@@ -179,7 +182,7 @@ impl Steps {
             let output = scene.bridge.dispatch(&scene.device, "uname -n")?.expect_code(0)?;
             say(&format!("a task there says: uname -n = {}", output.stdout.trim()));
             ensure!(
-                output.stdout.trim() == hostname::NEW_NAME,
+                output.stdout.trim() == NEW_NAME,
                 "the name did not change: {}",
                 output.stdout
             );

@@ -1,14 +1,19 @@
-//! Tasks of the workspace: `cargo xtask demo | test | ci | bench`.
+//! Tasks of the workspace: `cargo xtask demo | test | test-windows | ci | bench | prove | fuzz | mutants`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a command line")]
 
 mod bench;
+mod benchmarks_page;
 mod cargo;
 mod ci;
 mod demo;
-mod hostname;
+mod fuzz;
+mod lines;
+mod mutants;
+mod prove;
 mod test;
 mod tools;
 mod totals;
+mod windows;
 
 use std::process::ExitCode;
 
@@ -20,11 +25,18 @@ Usage: cargo xtask <TASK>
 Tasks:
   demo           Build; then a bridge and a device in a scratch folder: tasks, restarts, kills, a new host name
   test [ARGS]    Build the binaries once and run every test; ARGS replace '--workspace' of cargo test
-  ci             Format, lints, each crate alone, tests, documentation: everything that a change must pass
-  bench start    Measure the agent's way from start to registered and write docs/benchmarks.md
+  test-windows   Build for Windows and run the agent's tests under Wine, then an agent there against a bridge here
+  ci             Format, lints, each crate alone, tests, documentation, Windows: everything that a change must pass
+  bench [NAME]   Measure and write docs/benchmarks.md; without a name, list the benches
+  prove cred     The slow proofs of the credential: a kill and a failure at every system call, races, churn
+  fuzz [TARGET] [--seconds N]
+                 Feed the readers what a fuzzer makes up, for 600 s unless told otherwise
+  mutants [ARGS] Change the credential's code in one place at a time, and list what no test notices; hours
 
-Needs a stable Rust toolchain, a C compiler, util-linux and coreutils; 'ci' also rustfmt and clippy. Root has what is
-missing installed, where the system's package manager can.";
+Needs a stable Rust toolchain, a C compiler, util-linux and coreutils; 'ci' also rustfmt and clippy; 'prove' strace;
+'fuzz' a nightly toolchain and cargo-fuzz; 'mutants' cargo-mutants. Windows needs Debian's packages rustc-web, cargo-web,
+rust-web-src and gcc-mingw-w64-x86-64-posix, and wine and wine64 to run there; without them 'ci' says that it was not run.
+Root has what is missing installed, where the system's package manager can.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -45,8 +57,17 @@ fn main() -> ExitCode {
         }
         ["demo"] => demo::run(),
         ["test", arguments @ ..] => test::run(arguments),
+        ["test-windows"] => windows::test(),
         ["ci"] => ci::run(),
+        ["bench"] => {
+            println!("{}", bench::LIST);
+            return ExitCode::SUCCESS;
+        }
         ["bench", "start"] => bench::start(),
+        ["bench", "load"] => bench::load(),
+        ["prove", "cred"] => prove::cred(),
+        ["fuzz", arguments @ ..] => fuzz::run(arguments),
+        ["mutants", arguments @ ..] => mutants::run(arguments),
         _ => {
             eprintln!("error: no task '{}'\nhint: cargo xtask --help", words.join(" "));
             return ExitCode::from(2);

@@ -1,18 +1,27 @@
 //! `cargo xtask test`
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
 use crate::cargo;
+use crate::lines;
 use crate::tools;
 use crate::totals::Totals;
 
-/// Runs the tests and prints their totals last.
+/// What a test prints before what it left out.
+const NOT_RUN: &str = "not run: ";
+
+/// What is never part of the tests.
+const SLOW: &str =
+    "the proofs that take longer: cargo xtask prove cred, cargo xtask fuzz, cargo xtask mutants";
+
+/// Runs the tests and prints their totals last, with what was not run.
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     let [setsid, coreutils] = tools::task_programs();
     tools::require(&[tools::c_compiler(), setsid, coreutils])?;
+    // A test does without it, and says so.
+    tools::offer(&[tools::strace()]);
     let binaries = cargo::build_for_tests()?;
 
     let mut all = vec!["test", "--no-fail-fast"];
@@ -20,30 +29,31 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
         all.push("--workspace");
     }
     all.extend(arguments);
-    let mut child = cargo::cargo(&all)?
-        .env("ASKALF_TEST_BIN_DIR", &binaries)
+    count(cargo::cargo(&all)?.env("ASKALF_TEST_BIN_DIR", &binaries))
+}
+
+/// Runs a `cargo test` to its end and prints its totals last.
+pub(crate) fn count(command: &mut Command) -> Result<()> {
+    let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .context("cargo cannot be run")?;
-    let totals = pass_on(child.stdout.take().context("no output of cargo")?)?;
+    let mut totals = Totals::default();
+    let mut not_run = vec![SLOW.to_owned()];
+    lines::pass_on(child.stdout.take().context("no output of cargo")?, |line| {
+        totals.add_line(line);
+        if let Some(what) = line.strip_prefix(NOT_RUN) {
+            not_run.push(what.trim_end().to_owned());
+        }
+    })?;
     let status = child.wait()?;
     println!("\n{totals}");
+    for what in not_run {
+        println!("{NOT_RUN}{what}");
+    }
     if !status.success() {
         bail!("cargo test failed");
     }
     Ok(())
-}
-
-/// Prints the output as it comes and counts on the way.
-fn pass_on(output: impl std::io::Read) -> Result<Totals> {
-    let mut totals = Totals::default();
-    let mut lines = BufReader::new(output);
-    let mut line = Vec::new();
-    while lines.read_until(b'\n', &mut line)? > 0 {
-        std::io::stdout().lock().write_all(&line)?;
-        totals.add_line(&String::from_utf8_lossy(&line));
-        line.clear();
-    }
-    Ok(totals)
 }

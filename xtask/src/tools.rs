@@ -25,7 +25,16 @@ enum Package {
     CCompiler,
     /// By this name everywhere.
     Named(&'static str),
+    /// By this name on Debian; elsewhere it is not packaged in a way that is known here.
+    Debian(&'static str),
 }
+
+/// Debian's compiler, which brings the source of its standard library, and so builds for Windows.
+pub(crate) const DEBIANS_RUSTC: &str = "/usr/bin/rustc";
+/// Its cargo.
+pub(crate) const DEBIANS_CARGO: &str = "/usr/bin/cargo";
+/// The C compiler and linker for Windows.
+pub(crate) const MINGW: &str = "x86_64-w64-mingw32-gcc";
 
 /// A C compiler, for SQLite.
 pub(crate) fn c_compiler() -> Tool {
@@ -57,6 +66,96 @@ pub(crate) fn task_programs() -> [Tool; 2] {
             remedy: Remedy::Install(Package::Named("coreutils")),
         },
     ]
+}
+
+/// A C++ compiler, for the fuzzer's library.
+pub(crate) fn cpp_compiler() -> Tool {
+    Tool {
+        name: "a C++ compiler",
+        command: words(&["c++", "--version"]),
+        remedy: Remedy::Install(Package::Named("g++")),
+    }
+}
+
+/// The tracer, with the right to trace.
+pub(crate) fn strace() -> Tool {
+    Tool {
+        name: "strace",
+        command: words(&["strace", "-qq", "-o", "/dev/null", "true"]),
+        remedy: Remedy::Install(Package::Named("strace")),
+    }
+}
+
+/// The toolchain that the fuzzer needs.
+pub(crate) fn nightly() -> Tool {
+    Tool {
+        name: "a nightly toolchain",
+        command: words(&["rustup", "run", "nightly", "rustc", "--version"]),
+        remedy: Remedy::Say("run: rustup toolchain install nightly --profile minimal"),
+    }
+}
+
+/// The fuzzer's driver.
+pub(crate) fn cargo_fuzz() -> Tool {
+    component("cargo-fuzz", "fuzz", "run: cargo install cargo-fuzz --locked")
+}
+
+/// Mutation testing.
+pub(crate) fn cargo_mutants() -> Tool {
+    component(
+        "cargo-mutants",
+        "mutants",
+        "run: cargo install cargo-mutants --locked",
+    )
+}
+
+/// What compiles for Windows.
+pub(crate) fn windows() -> Vec<Tool> {
+    let debian = |name, command: &[&str], package| Tool {
+        name,
+        command: words(command),
+        remedy: Remedy::Install(Package::Debian(package)),
+    };
+    vec![
+        debian(
+            "Debian's rustc, new enough for this edition",
+            &[
+                DEBIANS_RUSTC,
+                "--edition",
+                "2024",
+                "--crate-name",
+                "probe",
+                "--print",
+                "crate-name",
+                "-",
+            ],
+            "rustc-web",
+        ),
+        debian("Debian's cargo", &[DEBIANS_CARGO, "--version"], "cargo-web"),
+        debian(
+            "the source of its standard library",
+            &[
+                "sh",
+                "-c",
+                "test -d \"$(/usr/bin/rustc --print sysroot)/lib/rustlib/src/rust/library/std\"",
+            ],
+            "rust-web-src",
+        ),
+        debian(MINGW, &[MINGW, "--version"], "gcc-mingw-w64-x86-64-posix"),
+    ]
+}
+
+/// What runs programs for Windows.
+pub(crate) fn wine() -> Tool {
+    Tool {
+        name: "wine",
+        command: words(&[
+            "sh",
+            "-c",
+            "command -v wine && command -v wineserver && wine --version",
+        ]),
+        remedy: Remedy::Install(Package::Debian("wine wine64")),
+    }
 }
 
 /// The formatter.
@@ -91,9 +190,7 @@ pub(crate) fn require(tools: &[Tool]) -> Result<()> {
     if missing(tools).is_empty() {
         return Ok(());
     }
-    let manager = MANAGERS
-        .iter()
-        .find(|manager| answers(&words(&[manager.program, "--version"])));
+    let manager = manager();
     if let Some(manager) = manager
         && is_root()
     {
@@ -105,6 +202,24 @@ pub(crate) fn require(tools: &[Tool]) -> Result<()> {
     }
 }
 
+/// Has the tools installed where that can be done, and is content without them.
+pub(crate) fn offer(tools: &[Tool]) {
+    if !missing(tools).is_empty()
+        && let Some(manager) = manager()
+        && is_root()
+    {
+        // What could not be installed is missing, as it was.
+        let _ = manager.install(&missing(tools));
+    }
+}
+
+/// The package manager of this system.
+fn manager() -> Option<&'static Manager> {
+    MANAGERS
+        .iter()
+        .find(|manager| answers(&words(&[manager.program, "--version"])))
+}
+
 fn missing(tools: &[Tool]) -> Vec<&Tool> {
     tools.iter().filter(|tool| !answers(&tool.command)).collect()
 }
@@ -113,14 +228,15 @@ fn explain(missing: &[&Tool], manager: Option<&Manager>) -> String {
     let lines = missing.iter().map(|tool| {
         let remedy = match (tool.remedy, manager) {
             (Remedy::Say(remedy), _) => remedy.to_owned(),
-            (Remedy::Install(package), Some(manager)) => {
+            (Remedy::Install(package), Some(manager)) if !manager.packages(package).is_empty() => {
                 let packages = manager.packages(package).join(" ");
                 format!("run: {} {} {packages}", manager.program, manager.verb)
             }
-            (Remedy::Install(Package::CCompiler), None) => {
+            (Remedy::Install(Package::Debian(name)), _) => format!("Debian packages it as {name}"),
+            (Remedy::Install(Package::CCompiler), _) => {
                 "install gcc or clang, or name one with CC".to_owned()
             }
-            (Remedy::Install(Package::Named(name)), None) => format!("install {name}"),
+            (Remedy::Install(Package::Named(name)), _) => format!("install {name}"),
         };
         format!("\n  {}: {remedy}", tool.name)
     });
@@ -181,6 +297,8 @@ impl Manager {
         match package {
             Package::CCompiler => self.c_compiler.to_vec(),
             Package::Named(name) => vec![name],
+            Package::Debian(names) if self.program == "apt-get" => names.split(' ').collect(),
+            Package::Debian(_) => Vec::new(),
         }
     }
 

@@ -1,12 +1,12 @@
 //! The id that the bridge gave this device: a plain file in `state/`. It is no secret and no credential; losing it costs
 //! nothing, as the bridge finds the device by its key.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 
 use askalf_agent_core::{DeviceIdError, DeviceIdStore};
+use askalf_cli::{private_file, private_folder};
 use askalf_cred::Home;
 
 /// Longest id that is read.
@@ -49,19 +49,16 @@ impl DeviceIdFile {
         if self.read().is_ok_and(|kept| kept.as_deref() == Some(id)) {
             return Ok(());
         }
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.folder)?;
+        private_folder().create(&self.folder)?;
         let fresh = self.folder.join("device-id.new");
-        let mut file = OpenOptions::new()
+        let mut file = private_file()
             .create(true)
             .truncate(true)
             .write(true)
-            .mode(0o600)
             .open(&fresh)?;
         file.write_all(id.as_bytes())?;
         file.sync_all()?;
+        drop(file);
         fs::rename(fresh, self.path())
     }
 

@@ -5,6 +5,8 @@ use askalf_cred::{node_arch, node_platform};
 use askalf_proto::SystemInfo;
 use serde_json::{Map, Value};
 
+use crate::machine_facts::hostname;
+
 /// The facts as they are now; the host name stands in for a missing `name`.
 pub(crate) fn device_facts(name: Option<String>) -> DeviceFacts {
     let hostname = hostname();
@@ -23,11 +25,6 @@ pub(crate) fn device_facts(name: Option<String>) -> DeviceFacts {
         }),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }
-}
-
-fn hostname() -> Option<String> {
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    (!name.is_empty()).then_some(name)
 }
 
 #[cfg(target_os = "linux")]

@@ -2,15 +2,14 @@
 //!
 //! The lock is on the folder itself and on `agent.lock` in it. The folder's works where nothing can be written, and
 //! stays when somebody removes the file; the file's works on network file systems that lock no folders, and names the
-//! process.
+//! process. Windows locks no folders, and lets nobody read a file that is locked: there it is the file's alone, without a name.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use askalf_cli::{ExitCode, Failure};
+use askalf_cli::{ExitCode, Failure, private_file};
 use askalf_cred::Home;
 
 /// How often a held lock is tried again: a `status` command looks whether it is held by taking it for an instant.
@@ -56,12 +55,11 @@ fn try_take(home: &Home) -> Result<Option<HomeLock>, Failure> {
         Ok((Err(TryLockError::Error(_)), _)) | Err(_) => None,
     };
     let path = home.lock_path();
-    let opened = OpenOptions::new()
+    let opened = private_file()
         .create(true)
         .truncate(false)
         .read(true)
         .write(true)
-        .mode(0o600)
         .open(&path);
     let file = match opened.map(|file| (file.try_lock(), file)) {
         Ok((Ok(()), mut file)) => {

@@ -3,6 +3,7 @@
 mod cli;
 mod clock;
 mod commands;
+mod control_socket;
 mod credential_file;
 mod daemon;
 mod device_id_file;
@@ -12,6 +13,7 @@ mod home_lock;
 mod machine_facts;
 mod passphrase_input;
 mod runner;
+mod shell;
 mod start;
 mod vault;
 

@@ -17,6 +17,13 @@ pub(crate) fn from_file(path: &Path) -> Result<Passphrase, Failure> {
 /// Reads the passphrase from a file descriptor that this process inherited.
 pub(crate) fn from_descriptor(number: u32) -> Result<Passphrase, Failure> {
     let name = format!("file descriptor {number}");
+    if cfg!(windows) {
+        return Err(Failure::new(
+            ExitCode::Usage,
+            format!("{name}: programs on Windows inherit no file descriptors"),
+        )
+        .hint("give the passphrase with --passphrase-file FILE"));
+    }
     let file = File::open(format!("/dev/fd/{number}")).map_err(|error| unreadable(&name, &error))?;
     from_reader(file, &name)
 }

@@ -1,6 +1,7 @@
 //! How commands reach the API: through the socket of a running bridge, or, where none runs, in this process on the
 //! database itself. Both are the same router.
 
+use std::path::Path;
 use std::time::Duration;
 
 use askalf_bridge_core::api::ApiError;
@@ -13,11 +14,12 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
 
 use crate::home::{Home, HomeLock, Lock};
+use crate::local_socket;
 use crate::serve::open_bridge;
 
 /// How long a command waits for a bridge that holds its folder but does not answer yet: it may be starting.
@@ -48,35 +50,27 @@ impl ApiClient {
         home.create()?;
         let deadline = Instant::now() + START_WAIT;
         loop {
-            if let Ok(stream) = UnixStream::connect(home.socket()).await {
+            if let Some(stream) = local_socket::connect(home).await {
                 return Self::handshake(stream).await;
             }
             let held = match home.lock()? {
                 Lock::Taken(lock) => {
                     let bridge = open_bridge(home, Default::default()).await?;
-                    let uid = rustix::process::geteuid().as_raw();
+                    let uid = local_socket::own_uid();
                     return Ok(Self::InProcess(router(bridge, Transport::Local { uid }), lock));
                 }
                 Lock::Held(path) => path,
             };
             if Instant::now() >= deadline {
-                return Err(Failure::new(
-                    ExitCode::Unavailable,
-                    format!(
-                        "a bridge holds {} but does not answer on {}",
-                        held.display(),
-                        home.socket().display()
-                    ),
-                )
-                .hint(
-                    "name the home of that bridge with --home DIR; if it hangs, stop it and start it again",
-                ));
+                return Err(unreachable(home, &held));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
-    async fn handshake(stream: UnixStream) -> Result<Self, Failure> {
+    async fn handshake(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> Result<Self, Failure> {
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|_| gone())?;
@@ -138,6 +132,33 @@ impl ApiClient {
             Err(refusal(response).await)
         }
     }
+}
+
+/// A bridge holds the home, and is not to be reached.
+#[cfg(unix)]
+fn unreachable(home: &Home, held: &Path) -> Failure {
+    Failure::new(
+        ExitCode::Unavailable,
+        format!(
+            "a bridge holds {} but does not answer on {}",
+            held.display(),
+            home.socket().display()
+        ),
+    )
+    .hint("name the home of that bridge with --home DIR; if it hangs, stop it and start it again")
+}
+
+/// A bridge holds the home, and takes no commands on this system.
+#[cfg(windows)]
+fn unreachable(_: &Home, held: &Path) -> Failure {
+    Failure::new(
+        ExitCode::Unavailable,
+        format!(
+            "a bridge holds {}, and on Windows a running bridge takes no commands",
+            held.display()
+        ),
+    )
+    .hint("stop the bridge for this command; for more than trying it out, run it on Linux")
 }
 
 async fn whole(body: Body) -> Result<Bytes, Failure> {

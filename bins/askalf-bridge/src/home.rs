@@ -1,11 +1,10 @@
 //! The bridge's folder, its lock, and where its database is.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use askalf_cli::{ExitCode, Failure};
+use askalf_cli::{ExitCode, Failure, private_file, private_folder};
 
 /// The folder of one bridge.
 #[derive(Debug, Clone)]
@@ -53,13 +52,21 @@ impl Home {
 
     /// Makes the folder, readable by its owner alone, where it does not exist.
     pub(crate) fn create(&self) -> Result<(), Failure> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
+        let made = private_folder().create(&self.folder);
         made.map_err(|error| self.unusable(&describe(&error)))?;
+        self.check()
+    }
+
+    /// That the folder is this user's alone.
+    #[cfg(unix)]
+    fn check(&self) -> Result<(), Failure> {
+        use std::os::unix::fs::MetadataExt;
+
         let metadata = self
             .folder
             .metadata()
             .map_err(|error| self.unusable(&describe(&error)))?;
-        if metadata.uid() != rustix::process::geteuid().as_raw() {
+        if metadata.uid() != crate::local_socket::own_uid() {
             return Err(self.unusable("it belongs to another user"));
         }
         if metadata.mode() & 0o022 != 0 {
@@ -67,6 +74,12 @@ impl Home {
                 .unusable("others may write to it")
                 .hint(format!("run: chmod 700 {}", self.folder.display())));
         }
+        Ok(())
+    }
+
+    /// Access lists are not looked at: a bridge on Windows is for trying out.
+    #[cfg(windows)]
+    fn check(&self) -> Result<(), Failure> {
         Ok(())
     }
 
@@ -79,6 +92,7 @@ impl Home {
     }
 
     /// The socket through which commands reach a running bridge.
+    #[cfg(unix)]
     pub(crate) fn socket(&self) -> PathBuf {
         self.folder.join("bridge.sock")
     }
@@ -138,12 +152,7 @@ impl Home {
 }
 
 fn open_lock(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(path)
+    private_file().create(true).truncate(false).write(true).open(path)
 }
 
 /// Whether the lock is this process's now; if not, another one has it.

@@ -4,6 +4,7 @@ mod api_client;
 mod cli;
 mod commands;
 mod home;
+mod local_socket;
 mod serve;
 
 use std::process::ExitCode;

@@ -1,22 +1,20 @@
 //! `serve`: the bridge in the foreground.
 
-use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use askalf_bridge_auth::UnixMillis;
-use askalf_bridge_core::{Bridge, BridgeOptions, Listener, ServeOptions, Transport, router};
-use askalf_cli::{ExitCode, Failure, print};
+use askalf_bridge_core::{Bridge, BridgeOptions, ServeOptions, Transport, router};
+use askalf_cli::{ExitCode, Failure, StopRequests, print};
 use askalf_store::{OpenError, OpenOptions, SqliteStore};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use crate::cli::Serve;
 use crate::home::{Home, HomeLock, Lock, describe};
+use crate::local_socket::{self, LocalSocket};
 
 /// How long a bridge that starts waits for whoever has its folder.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -25,12 +23,11 @@ pub(crate) async fn serve(home: &Home, arguments: Serve) -> anyhow::Result<ExitC
     home.create()?;
     let _lock = take(home).await?;
     // Handlers first: a signal from here on is an orderly end, not a death.
-    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be caught")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be caught")?;
+    let mut stop = StopRequests::new().context("signals cannot be caught")?;
 
     let devices = listen(arguments.listen).await?;
     let address = devices.local_addr().context("the bound address cannot be read")?;
-    let commands = listen_for_commands(home)?;
+    let commands = LocalSocket::listen(home)?;
     let bridge = open_bridge(
         home,
         BridgeOptions {
@@ -62,29 +59,13 @@ pub(crate) async fn serve(home: &Home, arguments: Serve) -> anyhow::Result<ExitC
         ServeOptions::default(),
         bridge.shutting_down(),
     );
-    let uid = rustix::process::geteuid().as_raw();
-    let unix = askalf_bridge_core::serve(
-        Listener::Unix {
-            listener: commands,
-            uid,
-        },
-        router(bridge.clone(), Transport::Local { uid }),
-        ServeOptions::default(),
-        bridge.shutting_down(),
-    );
     let stop = async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        stop.next().await;
         tracing::info!("shutting down");
         bridge.shutdown().await;
     };
-    tokio::join!(tcp, unix, stop);
-    // While the lock is held: nobody else's socket can be there.
-    if let Err(error) = fs::remove_file(home.socket()) {
-        tracing::debug!("the command socket was not removed: {}", describe(&error));
-    }
+    tokio::join!(tcp, commands.serve(&bridge), stop);
+    local_socket::remove(home);
     Ok(ExitCode::Done)
 }
 
@@ -98,7 +79,7 @@ async fn take(home: &Home) -> Result<HomeLock, Failure> {
             Lock::Taken(lock) => return Ok(lock),
             Lock::Held(path) => path,
         };
-        if Instant::now() >= deadline || UnixStream::connect(home.socket()).await.is_ok() {
+        if Instant::now() >= deadline || local_socket::connect(home).await.is_some() {
             return Err(Failure::new(
                 ExitCode::TryAgain,
                 format!("another bridge or command uses {}", held.display()),
@@ -138,22 +119,6 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
         Failure::new(ExitCode::TryAgain, format!("cannot listen on {address}: {}", describe(&error)))
             .hint("stop the program that uses it, or choose another with --listen ADDRESS:PORT (port 0 takes a free one)")
     })
-}
-
-fn listen_for_commands(home: &Home) -> Result<UnixListener, Failure> {
-    let path = home.socket();
-    let unusable = |error: &std::io::Error| {
-        Failure::new(ExitCode::Permission, format!("cannot listen on {}: {}", path.display(), describe(error)))
-            .hint("check the rights of the folder, or choose another with --home DIR (socket paths hold about 100 characters)")
-    };
-    // A bridge that was killed leaves its socket; the lock says that nobody uses it.
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(unusable(&error)),
-        _ => {}
-    }
-    let listener = UnixListener::bind(&path).map_err(|error| unusable(&error))?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(|error| unusable(&error))?;
-    Ok(listener)
 }
 
 fn now() -> UnixMillis {

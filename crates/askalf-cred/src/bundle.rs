@@ -287,6 +287,15 @@ mod tests {
     }
 
     /// Made by argon2-cffi and node:crypto, as docs/formats.md says.
+    /// What is in it fits, but not what comes of it in base64.
+    #[test]
+    fn a_bundle_that_no_import_would_take_is_not_made() {
+        let mut large = bundle();
+        let note = Value::String("x".repeat(MAX_BUNDLE_BYTES * 7 / 8));
+        large.config.extra.insert("note".into(), note);
+        assert_eq!(export(&large, &passphrase()).unwrap_err(), BundleError::TooLarge);
+    }
+
     #[test]
     fn a_bundle_of_another_program_is_read() {
         let file = include_bytes!("../tests/data/bundle-v1.json");

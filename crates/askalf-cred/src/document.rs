@@ -271,6 +271,16 @@ mod tests {
     }
 
     #[test]
+    fn a_config_is_the_same_but_for_fields_that_are_ours() {
+        let mut written = AgentConfig::default();
+        written.extra.insert(API_KEY.into(), json!("other"));
+        let mut read = AgentConfig::default();
+        assert!(same_config(&read, &written));
+        read.url = Some("wss://other".into());
+        assert!(!same_config(&read, &written));
+    }
+
+    #[test]
     fn an_unknown_mode_is_named_without_what_could_harm_a_terminal() {
         assert_eq!(presentable("tpm2\u{1b}[31m\n"), "tpm231m");
         assert_eq!(presentable(&"x".repeat(99)).len(), 32);

@@ -3,9 +3,14 @@ use thiserror::Error;
 /// Keeps the memory of this process from others: no core dump of it is written, and no other process of the same user may trace
 /// it or read its memory. For a daemon, once, at its start, before it reads a credential.
 ///
-/// Sets the limit `RLIMIT_CORE` to 0, which children inherit, and on Linux the attribute `PR_SET_DUMPABLE` to 0, which a program
-/// that is executed gets back: tasks can be traced as ever. From then on most of `/proc/PID` of this process belongs to root,
-/// which is what keeps `/proc/PID/mem` from a task of the same user. Root may still do all of it.
+/// | system | crash dumps | other processes |
+/// |---|---|---|
+/// | Linux | `RLIMIT_CORE` is 0, which children inherit | `PR_SET_DUMPABLE` is 0, which a program that is executed gets back: tasks can be traced as ever. Most of `/proc/PID` then belongs to root, which keeps `/proc/PID/mem` from a task of the same user |
+/// | macOS (never run) | `RLIMIT_CORE` is 0 | `PT_DENY_ATTACH`: no debugger attaches, which children do not inherit |
+/// | Windows | no error report (`SEM_NOGPFAULTERRORBOX`), which children inherit; without the heap where one is made all the same (`WER_FAULT_REPORTING_FLAG_NOHEAP`) | the access list of the process lets its user see and end it, not read it; children get their own |
+///
+/// Root, the system and administrators may still do all of it: on Windows also a program of the same user that runs elevated,
+/// and an administrator's `LocalDumps` setting for what ends a process at once, such as an abort.
 ///
 /// Both parts are tried even if one fails.
 ///
@@ -32,9 +37,9 @@ fn no_core_dumps() -> bool {
     setrlimit(Resource::Core, none).is_ok()
 }
 
-#[cfg(not(unix))]
+#[cfg(windows)]
 fn no_core_dumps() -> bool {
-    true
+    crate::windows_calls::switch_off_crash_reports()
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -43,8 +48,39 @@ fn no_tracing() -> bool {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).is_ok()
 }
 
-/// Elsewhere a process cannot be closed to its own user without `unsafe` calls.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+/// The access list of this process lets its user see and end it, not more; only the system and the administrators may do all.
+#[cfg(windows)]
+fn no_tracing() -> bool {
+    use crate::security_descriptor::{Reach, Sid, descriptor};
+    use windows_sys::Win32::Storage::FileSystem::{READ_CONTROL, SYNCHRONIZE};
+    use windows_sys::Win32::System::Threading::{
+        PROCESS_ALL_ACCESS, PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_TERMINATE,
+    };
+    let Ok(us) = crate::windows_calls::current_user() else {
+        return false;
+    };
+    let ours = PROCESS_QUERY_LIMITED_INFORMATION | PROCESS_TERMINATE | SYNCHRONIZE | READ_CONTROL;
+    // Without an entry of its own the owner could give itself every right again.
+    let list = descriptor(
+        None,
+        &[
+            (&us, ours),
+            (&Sid::owner_rights(), ours),
+            (&Sid::system(), PROCESS_ALL_ACCESS),
+            (&Sid::administrators(), PROCESS_ALL_ACCESS),
+        ],
+        Reach::ItAlone,
+    );
+    crate::windows_calls::set_process_access_list(&list).is_ok()
+}
+
+#[cfg(target_os = "macos")]
+fn no_tracing() -> bool {
+    crate::macos_calls::deny_attach()
+}
+
+/// Elsewhere there is no call for it that this program knows.
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "macos", windows)))]
 fn no_tracing() -> bool {
     false
 }

@@ -11,8 +11,9 @@ use crate::io_fault::IoFault;
 ///
 /// ```
 /// # use askalf_cred::Home;
+/// # use std::path::Path;
 /// let home = Home::new("/home/ann/.askalf/");
-/// assert_eq!(home.config_path().to_str(), Some("/home/ann/.askalf/agent.json"));
+/// assert_eq!(home.config_path(), Path::new("/home/ann/.askalf/agent.json"));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Home {
@@ -73,8 +74,9 @@ impl Home {
         self.path.join("agent.json.lock")
     }
 
-    /// Makes the folder, for its owner alone (0700), and the folders above it where they are missing. A folder that is there
-    /// already loses the rights of others.
+    /// Makes the folder, for its owner alone, and the folders above it where they are missing. A folder that is there already
+    /// loses the rights of others. That means mode 0700; on Windows an access list of this user, the system and the
+    /// administrators, which whatever is made in the folder inherits.
     ///
     /// # Errors
     /// [`HomeError`] if it is a symlink or no folder, if another user owns it, or if the system refuses.

@@ -57,12 +57,26 @@ impl IoFault {
         )
     }
 
+    /// Whether another program has the file open in a way that keeps ours out, which only Windows does.
+    fn is_held(&self) -> bool {
+        // ERROR_SHARING_VIOLATION, ERROR_LOCK_VIOLATION
+        cfg!(windows) && matches!(self.code, Some(32 | 33))
+    }
+
     /// What to do next.
     pub fn hint(&self) -> String {
         if self.is_full() {
             return "free some space on that disk, then run the command again".into();
         }
+        if self.is_held() {
+            return "another program holds that file: close it, or exempt the folder from its scans, then run the command again"
+                .into();
+        }
         match self.kind {
+            io::ErrorKind::PermissionDenied if cfg!(windows) => {
+                "run the command as the user that owns the folder, or correct its owner and permissions"
+                    .into()
+            }
             io::ErrorKind::PermissionDenied => {
                 "run the command as the user that owns the folder, or correct its owner and mode".into()
             }
@@ -88,23 +102,27 @@ impl fmt::Display for IoFault {
 
 impl std::error::Error for IoFault {}
 
-/// The error's text in lower case, without the number that std appends.
+/// The error's text in lower case, without the number that std appends and the full stop that Windows puts before it.
 fn plain_reason(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
-    let mut chars = text.chars();
+    let mut chars = text.trim_end_matches('.').chars();
     match chars.next() {
         Some(first) => first.to_lowercase().chain(chars).collect(),
         None => "unknown error".into(),
     }
 }
 
-/// A path as it can be pasted into a POSIX shell.
+/// A path as it can be pasted into a POSIX shell; on Windows into its two shells.
 pub(crate) fn shell_word(path: &Path) -> String {
     let text = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%:,".contains(c);
+    let signs = if cfg!(windows) { r"\._-+:" } else { "/._-+@%:," };
+    let plain = |c: char| c.is_ascii_alphanumeric() || signs.contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         text
+    } else if cfg!(windows) {
+        // No name of Windows holds such a quote.
+        format!("\"{text}\"")
     } else {
         format!("'{}'", text.replace('\'', r"'\''"))
     }
@@ -114,6 +132,37 @@ pub(crate) fn shell_word(path: &Path) -> String {
 mod tests {
     use super::*;
 
+    #[cfg(windows)]
+    #[test]
+    fn a_fault_reads_as_words_without_a_number() {
+        let fault = IoFault::new("open", Path::new(r"C:\keyfile"), &io::Error::from_raw_os_error(5));
+        let text = fault.to_string();
+        assert!(text.starts_with(r"cannot open C:\keyfile: access "), "{text}");
+        assert!(!text.contains("os error") && !text.ends_with('.'), "{text}");
+        assert!(fault.is_permission());
+        let held = IoFault::new(
+            "open",
+            Path::new(r"C:\keyfile"),
+            &io::Error::from_raw_os_error(32),
+        );
+        assert!(
+            held.hint().starts_with("another program holds that file"),
+            "{}",
+            held.hint()
+        );
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn a_shell_word_is_quoted_only_where_it_must_be() {
+        assert_eq!(
+            shell_word(Path::new(r"C:\Users\a\keyfile")),
+            r"C:\Users\a\keyfile"
+        );
+        assert_eq!(shell_word(Path::new(r"C:\a b\it's")), r#""C:\a b\it's""#);
+    }
+
+    #[cfg(unix)]
     #[test]
     fn a_fault_reads_as_words_without_a_number() {
         let fault = IoFault::new("open", Path::new("/x/keyfile"), &io::Error::from_raw_os_error(13));
@@ -122,6 +171,7 @@ mod tests {
         assert!(fault.is_permission());
     }
 
+    #[cfg(unix)]
     #[test]
     fn a_shell_word_is_quoted_only_where_it_must_be() {
         assert_eq!(

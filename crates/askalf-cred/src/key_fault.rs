@@ -2,7 +2,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::io_fault::{IoFault, shell_word};
+use crate::disk::{how_to_give_to, how_to_make_private};
+use crate::io_fault::IoFault;
 use crate::kdf::KdfFault;
 use crate::seal::KEY_BYTES;
 use crate::service_credential::SERVICE_CREDENTIAL;
@@ -106,13 +107,12 @@ impl KeyFault {
                 path.display()
             ),
             Self::WrongOwner { path, us, .. } => format!(
-                "run `chown {} {}` as root, or run this program as the keyfile's owner",
-                us.trim_start_matches("uid "),
-                shell_word(path)
+                "run {}, or run this program as the keyfile's owner",
+                how_to_give_to(us, path)
             ),
             Self::Exposed { path, .. } => format!(
-                "run `chmod 600 {}`; if others may have read it, run `askalf-agent pair` with a new key too",
-                shell_word(path)
+                "run {}; if others may have read it, run `askalf-agent pair` with a new key too",
+                how_to_make_private(path)
             ),
             Self::Io(fault) => fault.hint(),
             Self::NoServiceCredential => format!(

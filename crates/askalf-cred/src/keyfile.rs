@@ -13,7 +13,8 @@ use crate::save_error::SaveError;
 use crate::seal::{KEY_BYTES, SealKey, SealMode};
 use crate::staging::Staged;
 
-/// The key source of the default: 32 raw bytes in a file of this user's alone (0600), beside agent.json.
+/// The key source of the default: 32 raw bytes in a file of this user's alone, beside agent.json: mode 0600, on Windows an access
+/// list of this user, the system and the administrators.
 #[derive(Debug, Clone)]
 pub struct Keyfile {
     path: PathBuf,

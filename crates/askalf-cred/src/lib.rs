@@ -20,9 +20,14 @@ mod legacy;
 mod load;
 mod lock;
 mod machine;
+#[cfg(target_os = "macos")]
+mod macos_calls;
 mod migrate;
 mod next;
 mod passphrase;
+#[cfg(test)]
+#[cfg(unix)]
+mod read_faults;
 mod recover;
 mod rotate;
 mod save;
@@ -31,11 +36,16 @@ mod save_error;
 #[cfg(unix)]
 mod save_faults;
 mod seal;
+#[cfg(any(windows, test))]
+#[cfg_attr(not(windows), allow(dead_code, reason = "used on Windows; its tests run everywhere"))]
+mod security_descriptor;
 mod service_credential;
 mod staged_config;
 mod staging;
 mod stamp;
 mod unreadable;
+#[cfg(windows)]
+mod windows_calls;
 
 pub use bundle::{BUNDLE_VERSION, Bundle, BundleError, MAX_BUNDLE_BYTES, export, import};
 pub use config::AgentConfig;

@@ -205,21 +205,27 @@ pub(crate) fn discard_stale(
 /// be checked is not stale: it may be the only key that is left.
 pub(crate) fn is_stale(disk: &Steady<'_>, home: &Home, options: &LoadOptions) -> bool {
     let path = home.staged_config_path();
+    // One file in memory at a time: of each only its token is kept.
+    let Some(next) = token_of(load_file(disk, home, &path, options)) else {
+        return false;
+    };
+    let Ok(present) = present(disk, home, options).map(|credential| credential.token) else {
+        return false;
+    };
     let Ok(Some(bytes)) = read_config(disk, &path) else {
-        return false;
-    };
-    let (LoadOutcome::Ready(next) | LoadOutcome::Plaintext { credential: next, .. }) =
-        load_file(disk, home, &path, options)
-    else {
-        return false;
-    };
-    let Ok(present) = present(disk, home, options) else {
         return false;
     };
     let bound_to = Document::parse(&bytes)
         .ok()
         .and_then(|document| document.record?.replaces);
-    bound_to != Some(replaces_mark(&next.token, &present.token))
+    bound_to != Some(replaces_mark(&next, &present))
+}
+
+fn token_of(outcome: LoadOutcome) -> Option<Token> {
+    match outcome {
+        LoadOutcome::Ready(credential) | LoadOutcome::Plaintext { credential, .. } => Some(credential.token),
+        LoadOutcome::Absent | LoadOutcome::Refused(_) => None,
+    }
 }
 
 fn present(disk: &Steady<'_>, home: &Home, options: &LoadOptions) -> Result<Credential, SaveError> {

@@ -335,7 +335,8 @@ mod tests {
     }
 
     #[test]
-    fn debug_of_a_key_shows_nothing() {
+    fn debug_of_a_key_shows_nothing_and_that_of_its_id_the_id() {
         assert_eq!(format!("{:?}", key(7)), "SealKey(redacted)");
+        assert_eq!(format!("{:?}", key(7).id()), "KeyId(45d12c8f5484557e)");
     }
 }

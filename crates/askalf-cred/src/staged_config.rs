@@ -85,3 +85,43 @@ impl NewConfig<'_> {
             && document::same_config(&credential.config, self.config)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::SystemDisk;
+
+    /// Beside the comparison of the bytes, which cannot tell that a file means something else than was meant.
+    #[test]
+    fn a_file_that_holds_something_else_is_not_the_one_that_was_meant() {
+        let token = |text: &str| Token::parse(text).unwrap();
+        let (meant, other) = (token("sk_live_meant"), token("sk_live_other"));
+        let config = AgentConfig::default();
+        let key = SealKey::from_bytes(&[7; 32]);
+        let new = |token, mode, key| NewConfig {
+            token,
+            config: &config,
+            mode,
+            key,
+            kdf: None,
+            replaces: None,
+        };
+        let scratch = tempfile::tempdir().unwrap();
+        let home = Home::new(scratch.path());
+        let written = |new: &NewConfig<'_>| {
+            let disk = Steady(&SystemDisk);
+            let staged = new.stage(&disk, &home, &home.config_path()).unwrap();
+            staged.read_back(MAX_CONFIG_BYTES).unwrap().to_vec()
+        };
+        let sealed = new(&meant, SealMode::Keyfile, Some(&key));
+        let plain = new(&meant, SealMode::Plaintext, None);
+        assert!(sealed.is_in(&written(&sealed), &home));
+        assert!(plain.is_in(&written(&plain), &home));
+        for foreign in [&plain, &new(&other, SealMode::Keyfile, Some(&key))] {
+            assert!(!sealed.is_in(&written(foreign), &home));
+        }
+        for foreign in [&sealed, &new(&other, SealMode::Plaintext, None)] {
+            assert!(!plain.is_in(&written(foreign), &home));
+        }
+    }
+}

@@ -12,7 +12,7 @@ use askalf_cred::{
     SaveOptions, Saved, SealMode, ServiceCredential, load, load_next, load_with, promote_next,
     rotate_key_with, save_with, stage_next,
 };
-use common::{KEY, KEY_ID, OTHER_TOKEN, Scratch, TOKEN, chmod, now, token};
+use common::{KEY, KEY_ID, OTHER_TOKEN, Scratch, TOKEN, make_private, now, token};
 use serde_json::{Value, json};
 
 fn with_passphrase(text: &str) -> KeySources {
@@ -52,7 +52,7 @@ fn credentials(scratch: &Scratch, key: &[u8]) -> (PathBuf, KeySources) {
     fs::create_dir(&folder).unwrap();
     let file = folder.join(SERVICE_CREDENTIAL);
     fs::write(&file, key).unwrap();
-    chmod(&file, 0o400);
+    make_private(&file);
     let keys = KeySources::default().service_credential(ServiceCredential::in_folder(&folder));
     (file, keys)
 }
@@ -173,7 +173,22 @@ fn the_service_manager_keeps_the_key_outside_the_home() {
          `askalf-agent pair`"
     );
 
-    // Read access by an access list shows as a right of the group; more than that is refused.
+    fs::write(&file, [8; 32]).unwrap();
+    assert_eq!(load_under(&home, &keys).id(), "sealed-under-another-key");
+    fs::write(&file, [8; 31]).unwrap();
+    assert_eq!(load_under(&home, &keys).id(), "keyfile-short");
+    fs::remove_file(&file).unwrap();
+    assert_eq!(load_under(&home, &keys).id(), "keyfile-missing");
+}
+
+/// Read access by an access list shows as a right of the group; more than that is refused.
+#[cfg(unix)]
+#[test]
+fn the_group_may_read_what_the_service_manager_hands_over() {
+    let scratch = Scratch::new();
+    let home = scratch.home();
+    let (file, keys) = credentials(&scratch, &KEY);
+    save_under(&home, SealMode::ServiceCredential, &keys).unwrap();
     for (mode, id) in [
         (0o400, "ready"),
         (0o440, "ready"),
@@ -182,16 +197,9 @@ fn the_service_manager_keeps_the_key_outside_the_home() {
         (0o460, "keyfile-wrong-mode"),
         (0o401, "keyfile-wrong-mode"),
     ] {
-        chmod(&file, mode);
+        common::chmod(&file, mode);
         assert_eq!(load_under(&home, &keys).id(), id, "{mode:o}");
     }
-    chmod(&file, 0o600);
-    fs::write(&file, [8; 32]).unwrap();
-    assert_eq!(load_under(&home, &keys).id(), "sealed-under-another-key");
-    fs::write(&file, [8; 31]).unwrap();
-    assert_eq!(load_under(&home, &keys).id(), "keyfile-short");
-    fs::remove_file(&file).unwrap();
-    assert_eq!(load_under(&home, &keys).id(), "keyfile-missing");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use askalf_cred::{Home, LoadOutcome, SealMode, load, recover};
-use common::{OTHER_TOKEN, Scratch, TOKEN, chmod, now};
+use common::{OTHER_TOKEN, Scratch, TOKEN, expose, make_private, now};
 use serde_json::json;
 
 const ONE: &str = "agent.json.tmp-0123456789abcdef";
@@ -38,7 +38,7 @@ fn a_whole_leftover_is_told_by_a_load_and_put_in_place_by_a_start() {
             };
             assert_eq!((unreadable.id(), unreadable.exit_code()), ("save-cut-off", 78));
             assert!(unreadable.is_local_fault());
-            let readable = |text: String| text.replace(&home.path().display().to_string(), "~");
+            let readable = |text: String| common::readable(&text, &home);
             assert_eq!(
                 readable(unreadable.to_string()),
                 "agent.json is missing or torn, and the save that was cut off left it whole as \
@@ -51,6 +51,7 @@ fn a_whole_leftover_is_told_by_a_load_and_put_in_place_by_a_start() {
             assert_eq!(scratch.snapshot(), before, "a load wrote");
 
             let recovery = recover(&home, now());
+            assert!(!recovery.is_nothing());
             assert_eq!(recovery.completed.as_deref(), Some(leftover.as_path()));
             assert_eq!(recovery.fault, None);
             assert_eq!(
@@ -77,7 +78,8 @@ fn what_proves_nothing_is_neither_taken_nor_removed() {
         let bytes = fs::read(leftover).unwrap();
         fs::write(leftover, &bytes[..bytes.len() / 2]).unwrap();
     };
-    let exposed: Spoil = |_, _, leftover| chmod(leftover, 0o644);
+    let exposed: Spoil = |_, _, leftover| expose(leftover);
+    #[cfg(unix)]
     let link: Spoil = |_, home, leftover| {
         fs::rename(leftover, home.path().join("elsewhere")).unwrap();
         std::os::unix::fs::symlink(home.path().join("elsewhere"), leftover).unwrap();
@@ -100,11 +102,12 @@ fn what_proves_nothing_is_neither_taken_nor_removed() {
         common::save(home, OTHER_TOKEN, SealMode::Keyfile);
         fs::rename(home.config_path(), home.path().join(TWO)).unwrap();
         fs::write(leftover, first).unwrap();
-        chmod(leftover, 0o600);
+        make_private(leftover);
     };
     for (name, spoil) in [
         ("torn", torn),
         ("exposed", exposed),
+        #[cfg(unix)]
         ("link", link),
         ("other key", other_key),
         ("no key", no_key),
@@ -157,7 +160,7 @@ fn a_save_under_way_is_not_one_that_was_cut_off() {
     let lock = fs::File::open(home.path().join("agent.json.lock")).unwrap();
     lock.lock().unwrap();
     assert!(matches!(load(&home), LoadOutcome::Absent));
-    lock.unlock().unwrap();
+    drop(lock);
     assert_eq!(load(&home).id(), "save-cut-off");
 }
 

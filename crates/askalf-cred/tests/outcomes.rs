@@ -7,7 +7,7 @@ mod common;
 use std::fs;
 
 use askalf_cred::{LoadOptions, LoadOutcome, MAX_CONFIG_BYTES, load, load_with};
-use common::{KEY, KEY_ID, Scratch, TOKEN, chmod, seal_as_3_3};
+use common::{KEY, KEY_ID, Scratch, TOKEN, seal_as_3_3};
 use serde_json::{Value, json};
 
 const OTHER_KEY: [u8; 32] = [8; 32];
@@ -25,7 +25,7 @@ fn check(scratch: &Scratch, seen: &Seen) {
     let home = scratch.home();
     let before = scratch.snapshot();
     let outcome = load(&home);
-    let readable = |text: String| text.replace(&home.path().display().to_string(), "~");
+    let readable = |text: String| common::readable(&text, &home);
     assert_eq!(outcome.id(), seen.id);
     assert_eq!(readable(outcome.to_string()), seen.text, "{}", seen.id);
     assert_eq!(
@@ -335,14 +335,15 @@ fn sealed_text_that_does_not_unseal() {
     }
 }
 
+/// A home with a sealed key, and without the keyfile.
+fn sealed() -> Scratch {
+    let scratch = Scratch::new();
+    scratch.write_config(sealed_under(&KEY, Some(keyfile_seal())));
+    scratch
+}
+
 #[test]
 fn keyfiles_that_cannot_be_used() {
-    let sealed = || {
-        let scratch = Scratch::new();
-        scratch.write_config(sealed_under(&KEY, Some(keyfile_seal())));
-        scratch
-    };
-
     let scratch = sealed();
     check(
         &scratch,
@@ -406,22 +407,6 @@ fn keyfiles_that_cannot_be_used() {
 
     let hint = "put the keyfile itself at ~/keyfile; if it is lost, move what is there away and run `askalf-agent pair`";
     let scratch = sealed();
-    let target = scratch.home().path().join("elsewhere");
-    fs::write(&target, KEY).unwrap();
-    chmod(&target, 0o600);
-    std::os::unix::fs::symlink(&target, scratch.home().keyfile_path()).unwrap();
-    let text = "agent.json is sealed, and the keyfile ~/keyfile is a symlink, not a regular file";
-    check(
-        &scratch,
-        &Seen {
-            id: "keyfile-not-a-file",
-            text,
-            hint,
-            exit_code: 78,
-            local: true,
-        },
-    );
-    let scratch = sealed();
     fs::create_dir(scratch.home().keyfile_path()).unwrap();
     let text = "agent.json is sealed, and the keyfile ~/keyfile is a folder, not a regular file";
     check(
@@ -434,7 +419,33 @@ fn keyfiles_that_cannot_be_used() {
             local: true,
         },
     );
+}
 
+#[cfg(unix)]
+#[test]
+fn a_keyfile_behind_a_link_is_not_read() {
+    let hint = "put the keyfile itself at ~/keyfile; if it is lost, move what is there away and run `askalf-agent pair`";
+    let scratch = sealed();
+    let target = scratch.home().path().join("elsewhere");
+    fs::write(&target, KEY).unwrap();
+    common::chmod(&target, 0o600);
+    std::os::unix::fs::symlink(&target, scratch.home().keyfile_path()).unwrap();
+    let text = "agent.json is sealed, and the keyfile ~/keyfile is a symlink, not a regular file";
+    check(
+        &scratch,
+        &Seen {
+            id: "keyfile-not-a-file",
+            text,
+            hint,
+            exit_code: 78,
+            local: true,
+        },
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_keyfile_that_others_may_use_is_not_read() {
     for (mode, text) in [
         (
             0o644,
@@ -451,7 +462,7 @@ fn keyfiles_that_cannot_be_used() {
     ] {
         let scratch = sealed();
         scratch.write_keyfile(&KEY);
-        chmod(&scratch.home().keyfile_path(), mode);
+        common::chmod(&scratch.home().keyfile_path(), mode);
         let hint = "run `chmod 600 ~/keyfile`; if others may have read it, run `askalf-agent pair` with a new key too";
         check(
             &scratch,
@@ -466,10 +477,29 @@ fn keyfiles_that_cannot_be_used() {
     }
     let scratch = sealed();
     scratch.write_keyfile(&KEY);
-    chmod(&scratch.home().keyfile_path(), 0o400);
+    common::chmod(&scratch.home().keyfile_path(), 0o400);
     assert_eq!(load(&scratch.home()).id(), "ready", "a keyfile may be read-only");
 }
 
+#[test]
+fn a_folder_is_no_agent_json() {
+    let hint = "put the file itself at ~/agent.json, or move what is there away and run `askalf-agent pair`";
+    let scratch = Scratch::new();
+    fs::create_dir(scratch.home().config_path()).unwrap();
+    let text = "~/agent.json is a folder, not a regular file";
+    check(
+        &scratch,
+        &Seen {
+            id: "config-not-a-file",
+            text,
+            hint,
+            exit_code: 78,
+            local: true,
+        },
+    );
+}
+
+#[cfg(unix)]
 #[test]
 fn what_is_no_regular_file_is_not_read() {
     let hint = "put the file itself at ~/agent.json, or move what is there away and run `askalf-agent pair`";
@@ -489,25 +519,11 @@ fn what_is_no_regular_file_is_not_read() {
         },
     );
 
-    let scratch = Scratch::new();
-    fs::create_dir(scratch.home().config_path()).unwrap();
-    let text = "~/agent.json is a folder, not a regular file";
-    check(
-        &scratch,
-        &Seen {
-            id: "config-not-a-file",
-            text,
-            hint,
-            exit_code: 78,
-            local: true,
-        },
-    );
-
     // A reader that blocked here would hang for ever.
     let scratch = Scratch::new();
     let fifo = scratch.home().config_path();
-    let user_only = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, user_only, 0).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(made.success());
     let text = "~/agent.json is a device, pipe or socket, not a regular file";
     check(
         &scratch,

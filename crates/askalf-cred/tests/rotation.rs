@@ -10,7 +10,10 @@ use askalf_cred::{
     AgentConfig, Home, LoadOptions, LoadOutcome, MachineFacts, SaveError, SaveOptions, SealMode, Settled,
     discard_next, load, load_next, migrate, promote_next, recover, rotate_key, save, stage_next,
 };
-use common::{KEY, OTHER_TOKEN, Scratch, TOKEN, chmod, mode, now, token, unseal_as_3_3};
+use common::{
+    EXPOSED, KEY, OTHER_TOKEN, Scratch, TOKEN, assert_private, expose, make_private, now, token,
+    unseal_as_3_3,
+};
 use serde_json::{Value, json};
 
 fn loaded(home: &Home) -> String {
@@ -58,7 +61,7 @@ fn a_new_keyfile_takes_over_and_every_field_stays() {
     assert_eq!(rotated.unfinished, None);
     let keyfile = fs::read(home.keyfile_path()).unwrap();
     assert_ne!(keyfile, KEY);
-    assert_eq!(mode(&home.keyfile_path()), 0o600);
+    assert_private(&home.keyfile_path());
     let LoadOutcome::Ready(credential) = load(&home) else {
         panic!()
     };
@@ -95,7 +98,7 @@ fn a_rotation_that_is_refused_changes_nothing() {
     };
     let exposed: Prepare = |scratch| {
         common::save(&scratch.home(), TOKEN, SealMode::Keyfile);
-        chmod(&scratch.home().keyfile_path(), 0o644);
+        expose(&scratch.home().keyfile_path());
     };
     let waits: Prepare = |scratch| {
         common::save(&scratch.home(), TOKEN, SealMode::Keyfile);
@@ -124,7 +127,9 @@ fn a_rotation_that_is_refused_changes_nothing() {
             exposed,
             "keyfile-wrong-mode",
             78,
-            "agent.json is sealed, and the keyfile ~/keyfile can be reached by other users (mode 0644): nothing is changed",
+            &format!(
+                "agent.json is sealed, and the keyfile ~/keyfile can be reached by other users ({EXPOSED}): nothing is changed"
+            ),
         ),
         (
             waits,
@@ -143,12 +148,7 @@ fn a_rotation_that_is_refused_changes_nothing() {
         let before = files(&scratch);
         let error = rotate_key(&scratch.home()).unwrap_err();
         assert_eq!((error.id(), error.exit_code()), (id, exit_code));
-        assert_eq!(
-            error
-                .to_string()
-                .replace(&scratch.home().path().display().to_string(), "~"),
-            text
-        );
+        assert_eq!(common::readable(&error.to_string(), &scratch.home()), text);
         assert!(!error.hint().is_empty());
         assert_eq!(files(&scratch), before, "{id}");
     }
@@ -191,10 +191,37 @@ fn a_staged_keyfile_that_may_be_the_only_copy_is_left() {
     scratch.write_keyfile(&[9; 32]);
     let staged = home.path().join("keyfile.next");
     fs::write(&staged, [8; 32]).unwrap();
-    chmod(&staged, 0o600);
+    make_private(&staged);
     assert!(recover(&home, now()).is_nothing());
     assert_eq!(fs::read(&staged).unwrap(), [8; 32]);
     assert_eq!(load(&home).id(), "sealed-under-another-key");
+}
+
+/// What is no file of ours there is not read, not followed and not removed.
+#[cfg(unix)]
+#[test]
+fn a_symlink_in_place_of_a_staged_keyfile_is_left_alone() {
+    let scratch = Scratch::new();
+    let home = scratch.home();
+    common::save(&home, TOKEN, SealMode::Keyfile);
+    let next = home.path().join("keyfile.next");
+    std::os::unix::fs::symlink(home.keyfile_path(), &next).unwrap();
+    let recovery = recover(&home, now());
+    assert_eq!((recovery.keyfile, recovery.fault), (None, None));
+    assert!(next.symlink_metadata().unwrap().is_symlink());
+    assert_eq!(loaded(&home), TOKEN);
+}
+
+#[test]
+fn a_start_beside_a_pending_key_writes_nothing() {
+    let scratch = Scratch::new();
+    let home = scratch.home();
+    common::save(&home, TOKEN, SealMode::Keyfile);
+    stage_next(&home, &token(OTHER_TOKEN), &options()).unwrap();
+    fs::remove_file(home.path().join("agent.json.lock")).unwrap();
+    let before = scratch.snapshot();
+    assert!(recover(&home, now()).is_nothing());
+    assert_eq!(scratch.snapshot(), before);
 }
 
 #[test]
@@ -207,7 +234,7 @@ fn a_pending_key_is_kept_beside_the_present_one_until_it_is_proved() {
         assert_eq!(pending(&home), None);
         stage_next(&home, &token(OTHER_TOKEN), &options()).unwrap();
         assert_eq!(fs::read(home.config_path()).unwrap(), before);
-        assert_eq!(mode(&home.path().join("agent.json.next")), 0o600);
+        assert_private(&home.path().join("agent.json.next"));
         assert_eq!(pending(&home).as_deref(), Some(OTHER_TOKEN));
 
         // A start keeps it, and writes nothing.

@@ -5,15 +5,18 @@
 mod common;
 
 use std::fs;
+#[cfg(unix)]
 use std::os::unix::fs::symlink;
 use std::sync::Barrier;
 use std::time::Duration;
 
 use askalf_cred::{
-    AgentConfig, Home, KeySource, Keyfile, LoadOutcome, SaveError, SaveOptions, SealMode, load, save,
-    save_with, stamp,
+    AgentConfig, Home, KeySource, KeySources, Keyfile, LoadOptions, LoadOutcome, MAX_CONFIG_BYTES,
+    Passphrase, SaveError, SaveOptions, SealMode, load, save, save_with, stamp,
 };
-use common::{KEY, OTHER_TOKEN, Scratch, TOKEN, chmod, mode, now, seal_as_3_3, token};
+use common::{
+    EXPOSED, KEY, OTHER_TOKEN, Scratch, TOKEN, assert_private, expose, now, private_hint, seal_as_3_3, token,
+};
 use serde_json::{Value, json};
 
 fn loaded(home: &Home) -> askalf_cred::Credential {
@@ -36,9 +39,10 @@ fn a_first_save_makes_everything_private() {
     assert_eq!(saved.moved_aside, []);
     assert_eq!(saved.unsynced, None);
     assert_eq!(saved.key_id, Some(Keyfile::of(&home).read(None).unwrap().id()));
-    assert_eq!(mode(home.path()), 0o700);
-    assert_eq!(mode(&home.config_path()), 0o600);
-    assert_eq!(mode(&home.keyfile_path()), 0o600);
+    assert_private(home.path());
+    assert_private(&home.config_path());
+    assert_private(&home.keyfile_path());
+    assert_private(&home.path().join("agent.json.lock"));
     assert_eq!(fs::metadata(home.keyfile_path()).unwrap().len(), 32);
     let credential = loaded(&home);
     assert_eq!(credential.token.expose_secret(), TOKEN);
@@ -186,105 +190,110 @@ fn a_keyfile_of_the_wrong_length_is_kept_too() {
     assert_eq!(loaded(&home).token.expose_secret(), OTHER_TOKEN);
 }
 
-#[test]
-fn a_save_that_is_refused_changes_nothing() {
-    type Prepare = fn(&Scratch);
-    let newer: Prepare =
-        |scratch| scratch.write_config(json!({"apiKey": "x", "_seal": {"version": 2}}).to_string());
-    let exposed: Prepare = |scratch| {
-        common::save(&scratch.home(), TOKEN, SealMode::Keyfile);
-        chmod(&scratch.home().keyfile_path(), 0o644);
+/// Saves in a prepared home, and compares what a person and a script see of the error. `~` in the texts is the home.
+fn refused(prepare: impl Fn(&Scratch), id: &str, exit_code: u8, text: &str, hint: &str) {
+    let scratch = Scratch::new();
+    let home = scratch.home();
+    prepare(&scratch);
+    let without_lock = |scratch: &Scratch| {
+        let mut files = scratch.snapshot();
+        files.retain(|name, _| name != "agent.json.lock");
+        files
     };
-    let config_link: Prepare = |scratch| {
-        fs::write(
-            scratch.home().path().join("real"),
-            json!({"apiKey": TOKEN}).to_string(),
-        )
-        .unwrap();
-        symlink("real", scratch.home().config_path()).unwrap();
-    };
-    let keyfile_link: Prepare = |scratch| symlink("/dev/null", scratch.home().keyfile_path()).unwrap();
-    let lock_link: Prepare =
-        |scratch| symlink("real", scratch.home().path().join("agent.json.lock")).unwrap();
-    let folder: Prepare = |scratch| fs::create_dir(scratch.home().config_path()).unwrap();
-    for (prepare, id, exit_code, text, hint) in [
-        (
-            newer,
-            "newer-version",
-            78,
-            "agent.json was written by a newer version of askalf (its seal is version 2, this program knows version 1): \
-             it is not replaced",
-            "upgrade askalf-agent on this machine, or move agent.json away first",
-        ),
-        (
-            exposed,
-            "keyfile-wrong-mode",
-            78,
-            "the keyfile ~/keyfile can be reached by other users (mode 0644)",
-            "run `chmod 600 ~/keyfile`; if others may have read it, run `askalf-agent pair` with a new key too",
-        ),
-        (
-            config_link,
-            "save-not-a-file",
-            78,
-            "~/agent.json is a symlink, not a regular file: it is not replaced",
-            "move ~/agent.json away, then run the command again",
-        ),
-        (
-            keyfile_link,
-            "keyfile-not-a-file",
-            78,
-            "the keyfile ~/keyfile is a symlink, not a regular file",
-            "put the keyfile itself at ~/keyfile; if it is lost, move what is there away and run `askalf-agent pair`",
-        ),
-        (
-            lock_link,
-            "save-not-a-file",
-            78,
-            "~/agent.json.lock is a symlink, not a regular file: it is not replaced",
-            "move ~/agent.json.lock away, then run the command again",
-        ),
-        (
-            folder,
-            "save-not-a-file",
-            78,
-            "~/agent.json is a folder, not a regular file: it is not replaced",
-            "move ~/agent.json away, then run the command again",
-        ),
-    ] {
-        let scratch = Scratch::new();
-        let home = scratch.home();
-        prepare(&scratch);
-        let without_lock = |scratch: &Scratch| {
-            let mut files = scratch.snapshot();
-            files.retain(|name, _| name != "agent.json.lock");
-            files
-        };
-        let before = without_lock(&scratch);
-        let error = save(
-            &home,
-            &token(OTHER_TOKEN),
-            &AgentConfig::default(),
-            SealMode::Keyfile,
-            now(),
-        )
-        .unwrap_err();
-        let readable = |text: String| text.replace(&home.path().display().to_string(), "~");
-        assert_eq!(readable(error.to_string()), text);
-        assert_eq!(readable(error.hint()), hint);
-        assert_eq!((error.id(), error.exit_code()), (id, exit_code));
-        assert_eq!(without_lock(&scratch), before, "{id}");
-    }
+    let before = without_lock(&scratch);
+    let error = save(
+        &home,
+        &token(OTHER_TOKEN),
+        &AgentConfig::default(),
+        SealMode::Keyfile,
+        now(),
+    )
+    .unwrap_err();
+    let readable = |text: String| common::readable(&text, &home);
+    assert_eq!(readable(error.to_string()), text);
+    let told = readable(error.hint());
+    assert!(told.starts_with(hint), "{told}");
+    assert_eq!((error.id(), error.exit_code()), (id, exit_code));
+    assert_eq!(without_lock(&scratch), before, "{id}");
 }
 
 #[test]
-fn a_home_is_made_private_and_a_link_to_one_is_refused() {
+fn a_save_that_is_refused_changes_nothing() {
+    refused(
+        |scratch| scratch.write_config(json!({"apiKey": "x", "_seal": {"version": 2}}).to_string()),
+        "newer-version",
+        78,
+        "agent.json was written by a newer version of askalf (its seal is version 2, this program knows version 1): \
+         it is not replaced",
+        "upgrade askalf-agent on this machine, or move agent.json away first",
+    );
+    refused(
+        |scratch| {
+            common::save(&scratch.home(), TOKEN, SealMode::Keyfile);
+            expose(&scratch.home().keyfile_path());
+        },
+        "keyfile-wrong-mode",
+        78,
+        &format!("the keyfile ~/keyfile can be reached by other users ({EXPOSED})"),
+        &private_hint("~/keyfile"),
+    );
+    refused(
+        |scratch| fs::create_dir(scratch.home().config_path()).unwrap(),
+        "save-not-a-file",
+        78,
+        "~/agent.json is a folder, not a regular file: it is not replaced",
+        "move ~/agent.json away, then run the command again",
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_save_follows_no_link() {
+    refused(
+        |scratch| {
+            let real = scratch.home().path().join("real");
+            fs::write(real, json!({"apiKey": TOKEN}).to_string()).unwrap();
+            symlink("real", scratch.home().config_path()).unwrap();
+        },
+        "save-not-a-file",
+        78,
+        "~/agent.json is a symlink, not a regular file: it is not replaced",
+        "move ~/agent.json away, then run the command again",
+    );
+    refused(
+        |scratch| symlink("/dev/null", scratch.home().keyfile_path()).unwrap(),
+        "keyfile-not-a-file",
+        78,
+        "the keyfile ~/keyfile is a symlink, not a regular file",
+        "put the keyfile itself at ~/keyfile; if it is lost, move what is there away and run `askalf-agent pair`",
+    );
+    refused(
+        |scratch| symlink("real", scratch.home().path().join("agent.json.lock")).unwrap(),
+        "save-not-a-file",
+        78,
+        "~/agent.json.lock is a symlink, not a regular file: it is not replaced",
+        "move ~/agent.json.lock away, then run the command again",
+    );
+}
+
+#[test]
+fn a_home_is_made_private() {
+    let scratch = tempfile::tempdir().unwrap();
+    let home = Home::new(scratch.path().join("home"));
+    fs::create_dir(home.path()).unwrap();
+    expose(home.path());
+    home.create().unwrap();
+    assert_private(home.path());
+    home.create().unwrap();
+    assert_private(home.path());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_a_home_is_refused() {
     let scratch = tempfile::tempdir().unwrap();
     let real = Home::new(scratch.path().join("real"));
-    fs::create_dir(real.path()).unwrap();
-    chmod(real.path(), 0o755);
     real.create().unwrap();
-    assert_eq!(mode(real.path()), 0o700);
     symlink(real.path(), scratch.path().join("link")).unwrap();
     for spelling in ["link", "link/", "./link//"] {
         let home = Home::new(scratch.path().join(spelling));
@@ -326,7 +335,7 @@ fn a_held_lock_is_waited_for_within_bounds_and_then_busy() {
         ("save-busy", 75, "run the command again in a moment")
     );
     assert_eq!(loaded(&home).token.expose_secret(), TOKEN);
-    other.unlock().unwrap();
+    drop(other);
     again().unwrap();
     assert_eq!(loaded(&home).token.expose_secret(), OTHER_TOKEN);
 }
@@ -474,4 +483,38 @@ fn a_stamp_tells_each_change_and_no_load() {
     assert_ne!(again, saved);
     fs::remove_file(home.keyfile_path()).unwrap();
     assert_ne!(stamp(&home), again, "a repaired keyfile must be noticed too");
+}
+
+#[test]
+fn an_option_keeps_those_that_were_set_before() {
+    let keys = || KeySources::default().passphrase(Passphrase::parse("correct horse").unwrap());
+    let options = SaveOptions::default()
+        .keys(keys())
+        .opaque_key(true)
+        .lock_wait(Duration::from_millis(7));
+    assert!(options.opaque_key && options.keys.passphrase.is_some());
+    assert_eq!(options.lock_wait, Duration::from_millis(7));
+    let options = LoadOptions::default().keys(keys()).opaque_key(true);
+    assert!(options.opaque_key && options.keys.passphrase.is_some());
+    let options = LoadOptions::default().opaque_key(true).keys(keys());
+    assert!(options.opaque_key && options.keys.passphrase.is_some());
+    let options = SaveOptions::default().opaque_key(true).keys(keys());
+    assert!(options.opaque_key && options.keys.passphrase.is_some());
+}
+
+#[test]
+fn the_largest_config_that_is_read_can_be_written() {
+    let scratch = Scratch::new();
+    let home = scratch.home();
+    let save_with_filler = |len: usize| {
+        let mut config = AgentConfig::default();
+        config.extra.insert("filler".into(), json!("x".repeat(len)));
+        save(&home, &token(TOKEN), &config, SealMode::Keyfile, now())
+    };
+    save_with_filler(0).unwrap();
+    let room = MAX_CONFIG_BYTES - fs::read(home.config_path()).unwrap().len();
+    save_with_filler(room).unwrap();
+    assert_eq!(fs::read(home.config_path()).unwrap().len(), MAX_CONFIG_BYTES);
+    assert_eq!(loaded(&home).token.expose_secret(), TOKEN);
+    assert_eq!(save_with_filler(room + 1), Err(SaveError::TooLarge));
 }

@@ -10,7 +10,7 @@ use askalf_cred::{
     Bundle, BundleError, LoadOptions, LoadOutcome, MachineFacts, Passphrase, SealMode, import, load,
     load_next, migrate,
 };
-use common::{KEY, KEY_ID, OTHER_TOKEN, Scratch, TOKEN, chmod, now, seal_as_3_3};
+use common::{KEY, KEY_ID, OTHER_TOKEN, Scratch, TOKEN, make_private, now, seal_as_3_3};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -85,7 +85,7 @@ proptest! {
             if let Some(bytes) = bytes {
                 let path = home.path().join(name);
                 fs::write(&path, bytes).unwrap();
-                chmod(&path, 0o600);
+                make_private(&path);
             }
         }
         let before = load(&home);

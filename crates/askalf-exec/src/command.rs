@@ -1,69 +1,43 @@
 //! The start of a command inside its runner.
 
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
+
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+
+#[cfg(unix)]
+use unix as system;
+#[cfg(windows)]
+use windows as system;
 
 use askalf_agent_core::CommandSpec;
-use rustix::process::Pid;
-use tokio::net::unix::pipe;
+
+use crate::runner_host::{InputEnd, OutputEnd};
+use crate::tree::Tree;
 
 /// A command that runs, with this process's ends of its pipes.
 pub(crate) struct StartedCommand {
-    pub(crate) main: Pid,
-    pub(crate) stdin: Option<pipe::Sender>,
-    pub(crate) stdout: pipe::Receiver,
-    pub(crate) stderr: pipe::Receiver,
+    pub(crate) tree: Tree,
+    pub(crate) stdin: Option<InputEnd>,
+    pub(crate) stdout: OutputEnd,
+    pub(crate) stderr: OutputEnd,
 }
 
 /// Starts the command as the leader of a process group, or says why not, for a person.
 pub(crate) fn start(spec: &CommandSpec) -> Result<StartedCommand, String> {
     check_folder(&spec.working_directory)?;
-    let stdin = if spec.standard_input.is_empty() {
-        Stdio::null()
-    } else {
-        Stdio::piped()
-    };
-    let mut child = Command::new(&spec.program)
-        .args(&spec.arguments)
-        .env_clear()
-        .envs(spec.environment.iter().map(|(name, value)| (name, value)))
-        .current_dir(&spec.working_directory)
-        .process_group(0)
-        .stdin(stdin)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| format!("{} {}", spec.program.display(), why_not(&error)))?;
-    take_pipes(&mut child).map_err(|error| {
-        // Never seen to fail; the command must not run on unowned then.
-        let _gone = child.kill();
-        let _gone = child.wait();
+    let child =
+        system::spawn(spec).map_err(|error| format!("{} {}", spec.program.display(), why_not(&error)))?;
+    system::take_over(child).map_err(|error| {
         format!(
-            "the output of {} cannot be read: {}",
+            "{} cannot be watched: {}",
             spec.program.display(),
             crate::plain_io::text(&error)
         )
     })
-}
-
-fn take_pipes(child: &mut Child) -> io::Result<StartedCommand> {
-    Ok(StartedCommand {
-        main: Pid::from_child(child),
-        stdin: child
-            .stdin
-            .take()
-            .map(|end| pipe::Sender::from_owned_fd(end.into()))
-            .transpose()?,
-        stdout: receiver(child.stdout.take().map(OwnedFd::from))?,
-        stderr: receiver(child.stderr.take().map(OwnedFd::from))?,
-    })
-}
-
-fn receiver(end: Option<OwnedFd>) -> io::Result<pipe::Receiver> {
-    pipe::Receiver::from_owned_fd(end.ok_or(io::ErrorKind::NotConnected)?)
 }
 
 /// The system reports a missing folder as if the program were missing, so it is looked at first.
@@ -89,7 +63,8 @@ fn why_not(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "does not exist".to_owned(),
         io::ErrorKind::PermissionDenied => "cannot be started: permission denied".to_owned(),
-        io::ErrorKind::ArgumentListTooLong => {
+        // The second is what Windows calls it.
+        io::ErrorKind::ArgumentListTooLong | io::ErrorKind::InvalidFilename => {
             "cannot be started: the command is longer than this system takes".to_owned()
         }
         _ => format!("cannot be started: {}", crate::plain_io::text(error)),

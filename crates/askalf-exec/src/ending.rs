@@ -170,7 +170,11 @@ mod tests {
                 exited(Signal(9), false, false),
                 AROUND,
                 Cause::Signal,
-                "ended by signal 9 (SIGKILL)",
+                if cfg!(unix) {
+                    "ended by signal 9 (SIGKILL)"
+                } else {
+                    "ended by signal 9"
+                },
             ),
             (
                 exited(Signal(64), false, false),

@@ -2,13 +2,50 @@
 
 use std::ffi::{OsStr, OsString};
 
+#[cfg(not(windows))]
 const ALLOWED: [&str; 9] = [
     "PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TERM", "SHELL", "TMPDIR",
 ];
 
+/// Where programs, the system and the user's folders are: without them little works on Windows.
+#[cfg(windows)]
+const ALLOWED: [&str; 30] = [
+    "PATH",
+    "PATHEXT",
+    "SYSTEMROOT",
+    "SYSTEMDRIVE",
+    "WINDIR",
+    "COMSPEC",
+    "OS",
+    "NUMBER_OF_PROCESSORS",
+    "PROCESSOR_ARCHITECTURE",
+    "TEMP",
+    "TMP",
+    "COMPUTERNAME",
+    "USERDOMAIN",
+    "USERNAME",
+    "USERPROFILE",
+    "HOMEDRIVE",
+    "HOMEPATH",
+    "APPDATA",
+    "LOCALAPPDATA",
+    "ALLUSERSPROFILE",
+    "PROGRAMDATA",
+    "PUBLIC",
+    "PROGRAMFILES",
+    "PROGRAMFILES(X86)",
+    "PROGRAMW6432",
+    "COMMONPROGRAMFILES",
+    "COMMONPROGRAMFILES(X86)",
+    "COMMONPROGRAMW6432",
+    "PSMODULEPATH",
+    "LANG",
+];
+
 /// Keeps the variables that a task needs to find programs and to speak the user's language, as they are: `PATH`,
-/// `HOME`, `USER`, `LOGNAME`, `LANG`, `LC_*`, `TZ`, `TERM`, `SHELL` and `TMPDIR`. Everything else may hold a secret and
-/// stays out, and so does every name with `ASKALF` in it.
+/// `HOME`, `USER`, `LOGNAME`, `LANG`, `LC_*`, `TZ`, `TERM`, `SHELL` and `TMPDIR`; on Windows, in capitals or small letters,
+/// what names the system's and the user's own folders (`PATH`, `SYSTEMROOT`, `TEMP`, `USERPROFILE` and their like). Everything
+/// else may hold a secret and stays out, and so does every name with `ASKALF` in it.
 ///
 /// ```
 /// let scrubbed = askalf_exec::scrubbed_environment([
@@ -27,7 +64,10 @@ pub fn scrubbed_environment(
 
 fn allowed(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| {
-        (ALLOWED.contains(&name) || name.starts_with("LC_")) && !name.to_ascii_uppercase().contains("ASKALF")
+        let capitals = name.to_ascii_uppercase();
+        // Names on Windows do not tell them apart.
+        let name = if cfg!(windows) { &capitals } else { name };
+        (ALLOWED.contains(&name) || name.starts_with("LC_")) && !capitals.contains("ASKALF")
     })
 }
 
@@ -41,7 +81,6 @@ mod tests {
             "LC_ASKALF",
             "LC_Askalf_API_KEY",
             "ASKALF_HOME",
-            "path",
             "PATHS",
             "LD_PRELOAD",
             "BASH_ENV",
@@ -51,5 +90,11 @@ mod tests {
                 "{name}"
             );
         }
+    }
+
+    #[test]
+    fn small_letters_name_the_same_on_windows_alone() {
+        let kept = scrubbed_environment([("Path".into(), "x".into())]);
+        assert_eq!(kept.len(), usize::from(cfg!(windows)));
     }
 }

@@ -1,7 +1,6 @@
 //! The agent's side of a runner process.
 
 use std::ffi::OsString;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,13 +9,12 @@ use askalf_agent_core::{CommandSpec, Ended, Runner, RunnerError, RunnerEvent, Ru
 use async_trait::async_trait;
 use bytes::BytesMut;
 use tokio::io::AsyncWriteExt;
-use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::deadline::reached;
+use crate::runner_link::{Link, Reader, Writer, spawn_linked};
 use crate::runner_process::KILL_PATIENCE;
 use crate::tree::{OrphanSweep, RunnerIdentity, become_subreaper};
 use crate::wire::{self, FrameReader, WireError, kind};
@@ -32,11 +30,12 @@ const STUCK_AFTER: Duration = Duration::from_secs(KILL_PATIENCE.as_secs() + 5);
 const SWEEP_PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(500));
 
 /// Starts each command under a runner process of its own, which calls [`run_runner`](crate::run_runner) on
-/// its standard input: one end of a socket pair.
+/// its standard input: one end of a socket pair. On Windows its standard input and output are two pipes.
 ///
-/// The runner gets no environment, no output and a session of its own. A [`RunnerEvent::Ended`] is passed on only
-/// when the runner process is collected too. Where a runner died without telling the end, what it left behind
-/// was adopted by this process (see [`become_subreaper`]) and is killed and collected first.
+/// The runner gets no environment, no output and a session of its own, on Windows a console and a job object. A
+/// [`RunnerEvent::Ended`] is passed on only when the runner process is collected too. Where a runner died without telling
+/// the end, what it left behind was adopted by this process (see [`become_subreaper`]), or is in the job object; it is
+/// killed and collected first.
 #[derive(Debug, Clone)]
 pub struct ProcessRunner {
     program: PathBuf,
@@ -53,31 +52,22 @@ impl ProcessRunner {
     /// Starts the process, and the guardian that collects it.
     ///
     /// Blocks while the process is created, and needs the runtime's context.
-    fn spawn(&self, stdin: OwnedFd) -> std::io::Result<Guarded> {
+    fn spawn(&self) -> std::io::Result<(Guarded, Link)> {
         become_subreaper()?;
         let mut command = Command::new(&self.program);
-        // No process group of its own: a leader of one could not open a session.
-        command
-            .args(&self.arguments)
-            .env_clear()
-            .stdin(Stdio::from(stdin))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let (child, identity) = RunnerIdentity::register(|| {
-            let child = command.spawn()?;
-            let pid = child.id();
-            Ok((child, pid))
-        })?;
+        command.args(&self.arguments).env_clear().stderr(Stdio::null());
+        let (child, identity, link) = spawn_linked(command)?;
         let (kill, killed) = oneshot::channel();
         let (collected, gone) = oneshot::channel();
         tokio::spawn(async move {
             guard(child, identity, killed).await;
             let _nobody_waits = collected.send(());
         });
-        Ok(Guarded {
+        let guarded = Guarded {
             kill: Some(kill),
             gone: Some(gone),
-        })
+        };
+        Ok((guarded, link))
     }
 }
 
@@ -85,18 +75,11 @@ impl ProcessRunner {
 impl Runner for ProcessRunner {
     async fn start(&self, command: CommandSpec) -> Result<Box<dyn RunningCommand>, RunnerError> {
         let body = wire::encode_start(&command).map_err(|error| RunnerError::Command(error.to_string()))?;
-        let (near, far) =
-            UnixStream::pair().map_err(|error| RunnerError::Spawn(crate::plain_io::text(&error)))?;
-        let far = far
-            .into_std()
-            .and_then(|far| far.set_nonblocking(false).map(|()| OwnedFd::from(far)));
-        let far = far.map_err(|error| RunnerError::Spawn(crate::plain_io::text(&error)))?;
         let runner = self.clone();
-        let guarded = tokio::task::spawn_blocking(move || runner.spawn(far))
+        let (guarded, Link { reader, writer }) = tokio::task::spawn_blocking(move || runner.spawn())
             .await
             .map_err(|_| RunnerError::Spawn("the agent is stopping".to_owned()))?
             .map_err(|error| RunnerError::Spawn(crate::plain_io::text(&error)))?;
-        let (reader, writer) = near.into_split();
         let mut running = Running {
             reader,
             writer,
@@ -144,17 +127,16 @@ async fn guard(mut child: Child, identity: RunnerIdentity, killed: oneshot::Rece
             child.wait().await
         }
     };
-    identity.forget();
+    let orphans = identity.forget();
     // Only a runner that saw the last of its tree go returns success.
-    if !status.is_ok_and(|status| status.success()) {
-        sweep().await;
+    if OrphanSweep::AFTER_SUCCESS || !status.is_ok_and(|status| status.success()) {
+        sweep(orphans).await;
     }
 }
 
-async fn sweep() {
+async fn sweep(mut orphans: OrphanSweep) {
     let give_up_at = Instant::now() + KILL_PATIENCE;
     let mut pause = SWEEP_PAUSES.0;
-    let mut orphans = OrphanSweep::default();
     loop {
         let passed = tokio::task::spawn_blocking(move || {
             let done = orphans.pass();
@@ -187,8 +169,8 @@ async fn sweep() {
 
 #[derive(Debug)]
 struct Running {
-    reader: OwnedReadHalf,
-    writer: OwnedWriteHalf,
+    reader: Reader,
+    writer: Writer,
     frames: FrameReader,
     guarded: Guarded,
     /// When the runner has ended the command by itself, at the latest.
@@ -211,6 +193,7 @@ impl Running {
         let mut frame = BytesMut::new();
         wire::put_frame(&mut frame, kind::START, start);
         self.writer.write_all(&frame).await?;
+        self.writer.flush().await?;
         self.heard = Instant::now();
         Ok(())
     }
@@ -274,5 +257,6 @@ impl RunningCommand for Running {
         wire::put_frame(&mut frame, kind::TERMINATE, &[]);
         // A dead runner is found by `next`.
         let _dead = self.writer.write_all(&frame).await;
+        let _dead = self.writer.flush().await;
     }
 }

@@ -1,21 +1,17 @@
-//! The runner: a process that starts one command, owns its tree and tells its agent over a socket.
+//! The runner: a process that starts one command, owns its tree and tells its agent over a link.
 
-use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use askalf_agent_core::{CommandSpec, Ended, ExitStatus};
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
-use tokio::net::unix::pipe;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
 use crate::command::{self, StartedCommand};
 use crate::deadline::reached;
-use crate::tree::{self, Tree};
+use crate::runner_host::{InputEnd, LinkReader, LinkWriter, OutputEnd, Wake, Wakes};
+use crate::tree::{KILLED, Tree};
 use crate::wire::{self, FrameReader, OUTPUT_CHUNK, WireError, kind};
 
 /// How long a tree may take to be gone after SIGKILL before the runner gives up on it and says so. Only what the kernel
@@ -25,40 +21,24 @@ pub(crate) const KILL_PATIENCE: Duration = Duration::from_secs(10);
 /// Pauses between two rounds of killing; each round takes what was forked since the one before.
 const KILL_PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
 
-/// Runs one command for the agent at the other end of `stream`, and returns when nothing of it is left.
-///
-/// To be called by a process that does nothing else, on a current-thread runtime with I/O and time enabled: it collects every
-/// child, becomes the leader of a session of its own and ends when the agent does. The agent's death, told by the end of the
-/// stream, kills the whole tree. SIGTERM, SIGINT and SIGHUP end it with the command's grace.
-///
-/// The result is success where nothing is left, whatever the command's own status was.
-pub async fn run_runner(stream: std::os::unix::net::UnixStream) -> ExitCode {
-    match serve(stream).await {
+/// What a runner process exits with: success where nothing of its command is left.
+pub(crate) fn exit_code(outcome: Result<bool, WireError>) -> ExitCode {
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) | Err(_) => ExitCode::FAILURE,
     }
 }
 
-/// Whether nothing is left in the end.
-async fn serve(stream: std::os::unix::net::UnixStream) -> Result<bool, WireError> {
-    // Refused to a process that leads a session already, which is what it is for.
-    let _leads = rustix::process::setsid();
-    // The command's environment and input pass through this memory: no core dump, no debugger of the same user.
-    #[cfg(target_os = "linux")]
-    let _best_effort = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
-    // A runner that its task has stopped would not see the agent die. Told whenever the thread that started this process
-    // ends, which may be earlier: it must be a signal that does nothing to a process that runs.
-    #[cfg(target_os = "linux")]
-    let _best_effort = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::CONT));
-    tree::become_subreaper()?;
-    stream.set_nonblocking(true)?;
-    let (mut reader, mut writer) = UnixStream::from_std(stream)?.into_split();
-    // Before the command starts, so that its end cannot be missed.
-    let signals = Signals::new()?;
-
+/// Runs the one command that comes over the link. Whether nothing is left in the end.
+pub(crate) async fn serve(
+    mut reader: LinkReader,
+    mut writer: LinkWriter,
+    wakes: Wakes,
+) -> Result<bool, WireError> {
     let mut greeting = BytesMut::new();
     wire::put_frame(&mut greeting, kind::READY, &[wire::VERSION]);
     writer.write_all(&greeting).await?;
+    writer.flush().await?;
     let mut frames = FrameReader::new(wire::MAX_TO_RUNNER);
     let Some(start) = frames.next(&mut reader).await? else {
         return Ok(true);
@@ -79,7 +59,7 @@ async fn serve(stream: std::os::unix::net::UnixStream) -> Result<bool, WireError
                     frames,
                 },
             );
-            Ok(run.until_the_end(signals).await)
+            Ok(run.until_the_end(wakes).await)
         }
         Err(why) => {
             let mut last = BytesMut::new();
@@ -89,32 +69,15 @@ async fn serve(stream: std::os::unix::net::UnixStream) -> Result<bool, WireError
                 &wire::encode_ended(&Ended::NotStarted(why)),
             );
             writer.write_all(&last).await?;
+            writer.flush().await?;
             Ok(true)
         }
     }
 }
 
-struct Signals {
-    child: Signal,
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            child: signal(SignalKind::child())?,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-}
-
 struct Link {
-    reader: OwnedReadHalf,
-    writer: OwnedWriteHalf,
+    reader: LinkReader,
+    writer: LinkWriter,
     frames: FrameReader,
 }
 
@@ -123,7 +86,7 @@ struct Link {
 enum Reason {
     TimedOut,
     Terminated,
-    /// A signal to the runner itself: the status tells enough.
+    /// A signal to the runner itself, or an event of its console: the status tells enough.
     Signalled,
 }
 
@@ -148,7 +111,6 @@ enum Phase {
 
 struct Run {
     tree: Tree,
-    main: rustix::process::Pid,
     main_status: Option<ExitStatus>,
     reason: Option<Reason>,
     phase: Phase,
@@ -157,7 +119,7 @@ struct Run {
     link: Link,
     agent_gone: bool,
     outgoing: BytesMut,
-    stdin: Option<(pipe::Sender, Bytes)>,
+    stdin: Option<(InputEnd, Bytes)>,
     stdout: Pipe,
     stderr: Pipe,
 }
@@ -165,8 +127,7 @@ struct Run {
 impl Run {
     fn new(spec: &CommandSpec, started: StartedCommand, link: Link) -> Self {
         Self {
-            tree: Tree::new(started.main),
-            main: started.main,
+            tree: started.tree,
             main_status: None,
             reason: None,
             phase: Phase::Running,
@@ -181,16 +142,16 @@ impl Run {
         }
     }
 
-    async fn until_the_end(mut self, mut signals: Signals) -> bool {
+    async fn until_the_end(mut self, mut wakes: Wakes) -> bool {
         while !matches!(self.phase, Phase::Gone | Phase::GivenUp) {
             // Output is read only when the last piece has left: a slow agent slows the command down, and nothing piles up
             // here. Time-outs, signals and the agent's word are heard all the same.
             let may_read = self.outgoing.is_empty() && !self.agent_gone;
             tokio::select! {
-                _ = signals.child.recv() => self.collect(),
-                _ = signals.terminate.recv() => self.end(Some(Reason::Signalled)),
-                _ = signals.interrupt.recv() => self.end(Some(Reason::Signalled)),
-                _ = signals.hangup.recv() => self.end(Some(Reason::Signalled)),
+                wake = wakes.next(&mut self.tree) => match wake {
+                    Wake::TreeChanged => self.collect(),
+                    Wake::AskedToEnd => self.end(Some(Reason::Signalled)),
+                },
                 () = reached(self.timeout_at), if self.phase == Phase::Running => self.end(Some(Reason::TimedOut)),
                 () = reached(self.phase.wakes_at()) => self.proceed(),
                 frame = self.link.frames.next(&mut self.link.reader), if !self.agent_gone => match frame {
@@ -216,16 +177,11 @@ impl Run {
         self.phase == Phase::Gone && (told.is_ok() || self.agent_gone)
     }
 
-    /// Takes note of children that have ended.
+    /// Takes note of processes that have ended.
     fn collect(&mut self) {
-        let reaped = tree::reap();
-        if self.main_status.is_none()
-            && let Some((_, status)) = reaped.ended.iter().find(|(pid, _)| *pid == self.main)
-        {
-            self.main_status = Some(*status);
-            self.tree.main_was_collected();
-        }
-        if self.tree.is_gone(reaped.childless) {
+        let collected = self.tree.collect();
+        self.main_status = self.main_status.or(collected.main);
+        if collected.gone {
             self.phase = Phase::Gone;
         } else if self.main_status.is_some() {
             // What it left running ends with it, asked first like everything else.
@@ -291,7 +247,7 @@ impl Run {
         let writer = &mut self.link.writer;
         writer.write_all(&self.outgoing).await?;
         for (pipe, kind) in [(&mut self.stdout, kind::STDOUT), (&mut self.stderr, kind::STDERR)] {
-            while let Some(length) = pipe.read_rest() {
+            while let Some(length) = pipe.read_rest().await {
                 self.outgoing.clear();
                 wire::put_frame(&mut self.outgoing, kind, &pipe.buffer[..length]);
                 writer.write_all(&self.outgoing).await?;
@@ -312,14 +268,13 @@ impl Run {
             );
         }
         let ended = Ended::Exited {
-            status: self
-                .main_status
-                .unwrap_or(ExitStatus::Signal(rustix::process::Signal::KILL.as_raw())),
+            status: self.main_status.unwrap_or(KILLED),
             timed_out: self.reason == Some(Reason::TimedOut),
             terminated: self.reason == Some(Reason::Terminated),
         };
         wire::put_frame(&mut self.outgoing, kind::ENDED, &wire::encode_ended(&ended));
         writer.write_all(&self.outgoing).await?;
+        writer.flush().await?;
         Ok(())
     }
 }
@@ -343,7 +298,7 @@ impl Phase {
 }
 
 /// Writes a piece of the standard input, and closes it after the last or when nobody reads it.
-async fn feed(stdin: &mut Option<(pipe::Sender, Bytes)>) {
+async fn feed(stdin: &mut Option<(InputEnd, Bytes)>) {
     let Some((pipe, rest)) = stdin else {
         return;
     };
@@ -355,12 +310,12 @@ async fn feed(stdin: &mut Option<(pipe::Sender, Bytes)>) {
 
 /// The reading end of a pipe of the command.
 struct Pipe {
-    end: Option<pipe::Receiver>,
+    end: Option<OutputEnd>,
     buffer: Box<[u8]>,
 }
 
 impl Pipe {
-    fn new(end: pipe::Receiver) -> Self {
+    fn new(end: OutputEnd) -> Self {
         Self {
             end: Some(end),
             buffer: vec![0; OUTPUT_CHUNK].into_boxed_slice(),
@@ -385,10 +340,8 @@ impl Pipe {
     }
 
     /// Length of the next piece that is there already; `None` when there is none.
-    fn read_rest(&mut self) -> Option<usize> {
-        // Past the runtime, whose idea of what is readable may be older than the last writer's end.
-        let end = self.end.as_ref()?;
-        let length = rustix::io::retry_on_intr(|| rustix::io::read(end, &mut *self.buffer));
-        length.ok().filter(|length| *length > 0)
+    async fn read_rest(&mut self) -> Option<usize> {
+        let length = self.end.as_mut()?.read_rest(&mut self.buffer).await;
+        (length > 0).then_some(length)
     }
 }

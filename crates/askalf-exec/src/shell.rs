@@ -20,6 +20,7 @@ use crate::deadline::reached;
 use crate::ending::{Circumstances, end_without_command, task_end};
 use crate::output_log::{DEFAULT_OUTPUT_CAP, OutputLog};
 use crate::progress::Progress;
+use crate::shell_arguments::shell_arguments;
 use crate::utf8::Utf8Decoder;
 
 /// How long the last pieces of output may take on their way once the task has ended. The result carries them too, and must
@@ -29,13 +30,13 @@ const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
 /// How the shell executor runs its tasks.
 #[derive(Clone)]
 pub struct ShellOptions {
-    /// The shell; it is given `-c` and the task's input.
+    /// The shell; it is given `-c` and the task's input, or, by its name, what `cmd` and PowerShell take.
     pub shell: PathBuf,
     /// The whole environment of a task: see [`scrubbed_environment`](crate::scrubbed_environment).
     pub environment: Vec<(OsString, OsString)>,
     /// Folder of a task that names none; absolute. A relative one that a task names is taken from here.
     pub working_directory: PathBuf,
-    /// Time between SIGTERM and SIGKILL.
+    /// Time between SIGTERM and SIGKILL; on Windows between Ctrl-Break and the end of the job object.
     pub grace: Duration,
     /// Most output of a result, in bytes inside a JSON string; at least 1 KiB.
     pub output_cap: usize,
@@ -69,7 +70,8 @@ impl fmt::Debug for ShellOptions {
     }
 }
 
-/// Runs a task's input as a shell command: `SHELL -c INPUT`, with an empty standard input.
+/// Runs a task's input as a shell command: `SHELL -c INPUT`, with an empty standard input. `cmd` gets `/d /s /c "INPUT"` and
+/// reads its first line alone; PowerShell gets `-NoLogo -NoProfile -NonInteractive -Command INPUT`.
 ///
 /// A command that the shell does not find is the shell's affair: it says so on standard error and exits with status 127.
 pub struct ShellExecutor {
@@ -87,8 +89,7 @@ impl ShellExecutor {
         let default = &self.options.working_directory;
         CommandSpec {
             program: self.options.shell.clone().into(),
-            // After "--" an input that begins with a dash is no option of the shell.
-            arguments: vec!["-c".into(), "--".into(), task.input.into()],
+            arguments: shell_arguments(&self.options.shell, &task.input),
             environment: self.options.environment.clone(),
             working_directory: task
                 .working_directory

@@ -1,55 +1,38 @@
 //! The processes that a runner answers for.
 
+#[cfg(windows)]
+mod job;
 #[cfg(target_os = "linux")]
 mod linux;
-#[cfg(not(target_os = "linux"))]
+#[cfg(all(unix, not(target_os = "linux")))]
 mod process_group;
+#[cfg(unix)]
+mod reap;
 
+#[cfg(windows)]
+use job as system;
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{OrphanSweep, RunnerIdentity, Tree};
-#[cfg(not(target_os = "linux"))]
-pub(crate) use process_group::{OrphanSweep, RunnerIdentity, Tree};
+use linux as system;
+#[cfg(all(unix, not(target_os = "linux")))]
+use process_group as system;
 
-#[cfg(target_os = "linux")]
-pub use linux::become_subreaper;
-#[cfg(not(target_os = "linux"))]
-pub use process_group::become_subreaper;
+pub use system::become_subreaper;
+pub(crate) use system::{OrphanSweep, RunnerIdentity, Tree};
 
 use askalf_agent_core::ExitStatus;
-use rustix::io::Errno;
-use rustix::process::{Pid, WaitOptions, WaitStatus};
 
-/// Collects every child that has ended, without waiting.
-pub(crate) fn reap() -> Reaped {
-    let mut reaped = Reaped {
-        ended: Vec::new(),
-        childless: false,
-    };
-    loop {
-        match rustix::process::wait(WaitOptions::NOHANG) {
-            Ok(Some((pid, status))) => reaped
-                .ended
-                .extend(exit_status(status).map(|status| (pid, status))),
-            Ok(None) => return reaped,
-            Err(Errno::INTR) => {}
-            Err(error) => {
-                reaped.childless = error == Errno::CHILD;
-                return reaped;
-            }
-        }
-    }
-}
+/// The status of a main process whose own was never learnt: the runner gave up on it.
+#[cfg(unix)]
+pub(crate) const KILLED: ExitStatus = ExitStatus::Signal(rustix::process::Signal::KILL.as_raw());
+/// The status of a main process whose own was never learnt: what a job object gives to whom it ends.
+#[cfg(windows)]
+pub(crate) const KILLED: ExitStatus = ExitStatus::Code(job::KILLED_CODE.cast_signed());
 
-/// What [`reap`] found.
+/// What has become of a tree since it was last asked.
 #[derive(Debug)]
-pub(crate) struct Reaped {
-    /// Children that had ended.
-    pub(crate) ended: Vec<(Pid, ExitStatus)>,
-    /// No child is left.
-    pub(crate) childless: bool,
-}
-
-fn exit_status(status: WaitStatus) -> Option<ExitStatus> {
-    let code = status.exit_status().map(ExitStatus::Code);
-    code.or_else(|| status.terminating_signal().map(ExitStatus::Signal))
+pub(crate) struct Collected {
+    /// The status of the main process, told once.
+    pub(crate) main: Option<ExitStatus>,
+    /// Nothing is left.
+    pub(crate) gone: bool,
 }

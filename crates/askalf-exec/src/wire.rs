@@ -5,7 +5,10 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+#[cfg(unix)]
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+#[cfg(windows)]
+use std::os::windows::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -105,7 +108,12 @@ impl FrameReader {
                 Err(missing) => missing,
             };
             self.buffer.reserve(missing);
-            if from.read_buf(&mut self.buffer).await? == 0 {
+            let came = match from.read_buf(&mut self.buffer).await {
+                // How a pipe of Windows ends where its other end is closed.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
+                came => came?,
+            };
+            if came == 0 {
                 return if self.buffer.is_empty() {
                     Ok(None)
                 } else {
@@ -230,26 +238,53 @@ struct StartHeader {
     grace_ms: u64,
 }
 
-/// A string of the system, which need not be UTF-8.
+/// A string of the system, which need not be Unicode: then it crosses in the system's own units.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum Text {
     Utf8(String),
-    Bytes(Vec<u8>),
+    Units(Vec<Unit>),
+}
+
+/// A byte.
+#[cfg(unix)]
+type Unit = u8;
+/// A unit of UTF-16.
+#[cfg(windows)]
+type Unit = u16;
+
+#[cfg(unix)]
+fn units(text: &OsStr) -> Vec<Unit> {
+    text.as_bytes().to_owned()
+}
+
+#[cfg(windows)]
+fn units(text: &OsStr) -> Vec<Unit> {
+    text.encode_wide().collect()
+}
+
+#[cfg(unix)]
+fn of_units(units: Vec<Unit>) -> OsString {
+    OsString::from_vec(units)
+}
+
+#[cfg(windows)]
+fn of_units(units: Vec<Unit>) -> OsString {
+    OsString::from_wide(&units)
 }
 
 impl Text {
     fn of(text: &OsStr) -> Self {
         match text.to_str() {
             Some(text) => Self::Utf8(text.to_owned()),
-            None => Self::Bytes(text.as_bytes().to_owned()),
+            None => Self::Units(units(text)),
         }
     }
 
     fn into_os(self) -> OsString {
         match self {
             Self::Utf8(text) => text.into(),
-            Self::Bytes(bytes) => OsString::from_vec(bytes),
+            Self::Units(units) => of_units(units),
         }
     }
 }
@@ -333,10 +368,18 @@ impl From<WireEnded> for Ended {
 mod tests {
     use super::*;
 
+    /// An `a`, and half a character: no text, but an argument.
+    fn not_unicode() -> OsString {
+        #[cfg(unix)]
+        return OsString::from_vec(vec![b'a', 0xff]);
+        #[cfg(windows)]
+        return OsString::from_wide(&[u16::from(b'a'), 0xd800]);
+    }
+
     fn command() -> CommandSpec {
         CommandSpec {
             program: "/bin/sh".into(),
-            arguments: vec!["-c".into(), OsString::from_vec(vec![b'a', 0xff])],
+            arguments: vec!["-c".into(), not_unicode()],
             environment: vec![("PATH".into(), "/bin".into())],
             working_directory: "/tmp".into(),
             standard_input: Bytes::from_static(b"\0\xff in"),

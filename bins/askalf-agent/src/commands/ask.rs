@@ -45,5 +45,9 @@ fn unreachable(home: &Home, process: &str) -> Failure {
             home.path().display()
         ),
     )
-    .hint("stop the agent with SIGTERM and start it anew")
+    .hint(if cfg!(windows) {
+        "stop the agent with Ctrl-C and start it anew"
+    } else {
+        "stop the agent with SIGTERM and start it anew"
+    })
 }

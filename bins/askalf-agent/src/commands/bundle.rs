@@ -1,13 +1,12 @@
 //! `cred export` and `cred import`: a device's identity on its way to other hardware, sealed under a passphrase.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::SystemTime;
 
 use askalf_agent_core::DeviceIdStore;
-use askalf_cli::{ExitCode, Failure, print};
+use askalf_cli::{ExitCode, Failure, print, private_file};
 use askalf_cred::{
     Bundle, BundleError, LoadOutcome, MAX_BUNDLE_BYTES, Passphrase, SealMode, export, import, save_with,
 };
@@ -110,12 +109,9 @@ fn bundle_failure(error: BundleError) -> Failure {
 
 /// Writes a file that must not exist yet, for its owner alone.
 fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = OpenOptions::new()
-        .create_new(true)
-        .write(true)
-        .mode(0o600)
-        .open(path)?;
+    let mut file = private_file().create_new(true).write(true).open(path)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    drop(file);
     if written.is_err() {
         // Half a bundle helps nobody; should it stay, reading it says so.
         let _stays = std::fs::remove_file(path);

@@ -4,12 +4,11 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use askalf_bridge_core::api::{Dispatch as Request, DispatchEvent, ExecutionView};
-use askalf_cli::{ExitCode, Failure, one_line, print};
+use askalf_cli::{ExitCode, Failure, interrupts, one_line, print};
 use axum::body::Body;
 use bytes::BytesMut;
 use http::Method;
 use http_body_util::BodyExt;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 
 use super::{NOTHING, path_of};
@@ -92,14 +91,14 @@ async fn follow(home: &Home, mut events: Events) -> anyhow::Result<ExitCode> {
 /// Interrupts from the terminal: the first cancels the task, the next one leaves it to itself. One stream for all of them,
 /// so that none is lost that comes while nobody waits.
 struct Interrupts {
-    signals: Signal,
+    signals: askalf_cli::Interrupts,
     cancelled: bool,
 }
 
 impl Interrupts {
     fn new() -> io::Result<Self> {
         Ok(Self {
-            signals: signal(SignalKind::interrupt())?,
+            signals: interrupts()?,
             cancelled: false,
         })
     }

@@ -1,13 +1,11 @@
 //! The command line's end of the control socket.
 
-use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::{Answer, LineError, Refusal, Request, read_line, write_line};
+use super::{Answer, LineError, Refusal, Request, read_line, transport, write_line};
 use crate::AgentStatus;
 
 /// Why the agent's daemon gave no answer.
@@ -33,6 +31,13 @@ pub enum ControlError {
     Refused(Refusal),
 }
 
+/// What who may not speak is told.
+pub(super) const RUN_AS_THE_AGENT: &str = if cfg!(windows) {
+    "run the command as the agent's user, or as an administrator"
+} else {
+    "run the command as the agent's user, or as root"
+};
+
 impl ControlError {
     /// Stable name of the error.
     pub fn id(&self) -> &str {
@@ -50,7 +55,7 @@ impl ControlError {
     pub fn hint(&self) -> &str {
         match self {
             Self::NotRunning => "start it with 'askalf-agent daemon'",
-            Self::NotPermitted => "run the command as the agent's user, or as root",
+            Self::NotPermitted => RUN_AS_THE_AGENT,
             Self::NoAnswer(_) => "try again; if it stays, restart the agent",
             Self::Io(_) => "check owner and mode of the agent's home",
             Self::NotUnderstood => "use the command of the same version as the running agent",
@@ -99,16 +104,7 @@ pub async fn request(socket: &Path, request: Request, patience: Duration) -> Res
 }
 
 async fn exchange(socket: &Path, request: Request) -> Result<Answer, ControlError> {
-    let mut stream = UnixStream::connect(socket)
-        .await
-        .map_err(|error| match error.kind() {
-            // Invalid input is a path that no socket can have.
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::InvalidInput => {
-                ControlError::NotRunning
-            }
-            io::ErrorKind::PermissionDenied => ControlError::NotPermitted,
-            _ => ControlError::Io(crate::driver::io_text(&error)),
-        })?;
+    let mut stream = transport::connect(socket).await?;
     let line = serde_json::to_vec(&request).map_err(|_| ControlError::NotUnderstood)?;
     // An agent that refuses may close before it has read everything; its answer still stands.
     let sent = write_line(&mut stream, line).await;

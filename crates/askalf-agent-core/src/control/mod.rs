@@ -1,20 +1,20 @@
 //! The control socket of a running agent: one line of JSON asks, one line answers.
 //!
 //! The socket lies in the agent's home (`agent.sock`). Who may speak is decided by the peer's user id, not by what it
-//! says: the daemon's own user, or root. Unix for now; on Windows a named pipe takes the socket's place behind the
-//! same requests and answers.
+//! says: the daemon's own user, or root. On Windows a named pipe whose name is made of that path takes the socket's place,
+//! with the same requests and answers; there its access list decides: its owner, the system and administrators, on this
+//! machine.
 
-#[cfg(unix)]
 mod client;
 mod message;
-#[cfg(unix)]
 mod server;
+mod transport;
 
-#[cfg(unix)]
 pub use client::{ControlError, reload, request, status, stop};
 pub use message::{Answer, Refusal, Request};
-#[cfg(unix)]
 pub use server::{ControlOptions, serve};
+#[cfg(windows)]
+pub use transport::{PipeListener, pipe_name};
 
 use std::io;
 

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
+use super::client::RUN_AS_THE_AGENT;
+use super::transport::{self, Listener, Peer, Stream};
 use super::{Answer, LineError, MAX_LINE, Refusal, Request, read_line, write_line};
 use crate::{AgentStatus, Command};
 
@@ -19,6 +20,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone)]
 pub struct ControlOptions {
     /// User id of the daemon; beside it only root may speak.
+    #[cfg(unix)]
     pub uid: u32,
     /// Longest wait for a request, for the agent to take it, and for its answer to be read.
     pub patience: Duration,
@@ -28,8 +30,9 @@ pub struct ControlOptions {
 
 impl ControlOptions {
     /// Options with the documented defaults: 5 s, 16 clients.
-    pub fn new(uid: u32) -> Self {
+    pub fn new(#[cfg(unix)] uid: u32) -> Self {
         Self {
+            #[cfg(unix)]
             uid,
             patience: Duration::from_secs(5),
             clients: 16,
@@ -38,9 +41,9 @@ impl ControlOptions {
 }
 
 /// Answers on the control socket, for ever: drop the future to end it. The listener is the caller's, with its file
-/// mode and its removal.
+/// mode and its removal: a Unix socket, or a `PipeListener` on Windows.
 pub async fn serve(
-    listener: UnixListener,
+    mut listener: Listener,
     options: ControlOptions,
     status: watch::Receiver<AgentStatus>,
     commands: mpsc::Sender<Command>,
@@ -53,8 +56,8 @@ pub async fn serve(
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
             return;
         };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let stream = match transport::accept(&mut listener).await {
+            Ok(stream) => stream,
             Err(error) => {
                 warn!(
                     "the control socket takes no client: {}",
@@ -83,7 +86,7 @@ struct Client {
 }
 
 impl Client {
-    async fn serve(&self, mut stream: UnixStream) {
+    async fn serve(&self, mut stream: Stream) {
         let patience = self.options.patience;
         let Some(answer) = self.answer(&mut stream).await else {
             return;
@@ -96,16 +99,18 @@ impl Client {
     }
 
     /// `None` where the client has left, or said nothing for too long.
-    async fn answer(&self, stream: &mut UnixStream) -> Option<Answer> {
-        let peer = stream.peer_cred().ok()?.uid();
-        if !may_speak(peer, self.options.uid) {
-            warn!("user {peer} was refused at the control socket");
-            return Some(Answer::Refused(Refusal::new(
-                "not-permitted",
-                "the agent belongs to another user",
-                "run the command as the agent's user, or as root",
-            )));
-        }
+    async fn answer(&self, stream: &mut Stream) -> Option<Answer> {
+        let peer = match transport::peer(stream, &self.options).ok()? {
+            Ok(peer) => peer,
+            Err(stranger) => {
+                warn!("{stranger} was refused at the control socket");
+                return Some(Answer::Refused(Refusal::new(
+                    "not-permitted",
+                    "the agent belongs to another user",
+                    RUN_AS_THE_AGENT,
+                )));
+            }
+        };
         let line = match timeout(self.options.patience, read_line(stream)).await.ok()? {
             Ok(line) => line,
             Err(LineError::TooLong) => {
@@ -118,7 +123,7 @@ impl Client {
             Err(LineError::Missing | LineError::Io(_)) => return None,
         };
         Some(match serde_json::from_slice(&line) {
-            Ok(request) => self.act(request, peer).await,
+            Ok(request) => self.act(request, &peer).await,
             Err(_) => Answer::Refused(Refusal::new(
                 "request-unknown",
                 "the agent does not know this request",
@@ -127,13 +132,13 @@ impl Client {
         })
     }
 
-    async fn act(&self, request: Request, peer: u32) -> Answer {
+    async fn act(&self, request: Request, peer: &Peer) -> Answer {
         let command = match request {
             Request::Status => return Answer::Status(Box::new(self.status.borrow().clone())),
             Request::Stop => Command::Stop,
             Request::Reload => Command::CredentialChanged,
         };
-        debug!("user {peer} asks over the control socket: {request:?}");
+        debug!("{peer} asks over the control socket: {request:?}");
         match timeout(self.options.patience, self.commands.send(command)).await {
             Ok(Ok(())) => Answer::Done,
             Ok(Err(_)) => Answer::Refused(Refusal::new(
@@ -147,22 +152,5 @@ impl Client {
                 "try again in a moment",
             )),
         }
-    }
-}
-
-fn may_speak(peer: u32, daemon: u32) -> bool {
-    peer == daemon || peer == 0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_daemons_user_and_root_may_speak() {
-        assert!(may_speak(1000, 1000));
-        assert!(may_speak(0, 1000));
-        assert!(!may_speak(1001, 1000));
-        assert!(!may_speak(1000, 0));
     }
 }

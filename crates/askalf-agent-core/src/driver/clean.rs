@@ -86,7 +86,8 @@ impl Cleaner {
 pub(crate) fn io_text(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
-    one_line(text)
+    // Windows makes sentences of them.
+    one_line(text.trim_end_matches('.'))
 }
 
 #[cfg(test)]

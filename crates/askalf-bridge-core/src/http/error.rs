@@ -96,6 +96,7 @@ impl HttpError {
         DispatchError::BridgeUnavailable.into()
     }
 
+    #[cfg(unix)]
     pub(crate) fn foreign_user() -> Self {
         Self::new(
             StatusCode::FORBIDDEN,

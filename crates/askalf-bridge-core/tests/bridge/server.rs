@@ -1,10 +1,10 @@
 //! The server itself: raw HTTP, the local socket, the end.
 
 use askalf_bridge_core::stores::DeviceStatus;
-use askalf_bridge_core::{Listener, ServeOptions, Transport, router, serve};
+use askalf_bridge_core::{ServeOptions, Transport, router, serve};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::{ADMIN, TestBridge, within};
 
@@ -51,8 +51,12 @@ async fn a_head_without_end_is_cut_off() {
     ask(TcpStream::connect(bridge.addr).await.unwrap(), HEALTH).await;
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn the_local_socket_serves_its_own_user_and_no_other() {
+    use askalf_bridge_core::Listener;
+    use tokio::net::{UnixListener, UnixStream};
+
     let bridge = TestBridge::start().await;
     let folder = tempfile::tempdir().unwrap();
     let serve_for = |name: &str, uid| {

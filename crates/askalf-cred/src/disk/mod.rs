@@ -9,12 +9,18 @@ use std::path::Path;
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]
-pub(crate) use unix::SystemDisk;
+pub(crate) use unix::{SystemDisk, how_to_give_to, how_to_make_private};
 
-#[cfg(not(unix))]
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+pub(crate) use windows::{SystemDisk, how_to_give_to, how_to_make_private};
+
+#[cfg(not(any(unix, windows)))]
 compile_error!("askalf-cred needs a disk module for this platform, beside disk/unix.rs");
 
 #[cfg(test)]
+#[cfg(unix)]
 pub(crate) mod faulty;
 #[cfg(test)]
 #[cfg(unix)]
@@ -34,6 +40,7 @@ impl Kind {
         match self {
             Self::Regular => "a file",
             Self::Folder => "a folder",
+            Self::Symlink if cfg!(windows) => "a link (reparse point)",
             Self::Symlink => "a symlink",
             Self::Other => "a device, pipe or socket",
         }
@@ -58,7 +65,8 @@ pub(crate) struct Facts {
 /// Differs once the file was written, replaced, or had its owner or mode changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileVersion {
-    pub(crate) inode: u64,
+    /// The number of the file on its volume.
+    pub(crate) inode: u128,
     pub(crate) len: u64,
     pub(crate) modified: (i64, i64),
     pub(crate) changed: (i64, i64),
@@ -81,6 +89,7 @@ pub(crate) trait Disk {
     fn write(&self, file: &File, bytes: &[u8]) -> io::Result<usize>;
     fn rewind(&self, file: &File) -> io::Result<()>;
     fn sync(&self, file: &File) -> io::Result<()>;
+    /// Returns once each change of a name in the folder so far outlasts a power cut, as far as the system can promise that.
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
     /// Replaces what is at `to`.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;

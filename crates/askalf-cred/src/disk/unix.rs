@@ -8,6 +8,7 @@ use rustix::fs::OFlags;
 use rustix::process::geteuid;
 
 use super::{Disk, Facts, FileVersion, Kind};
+use crate::io_fault::shell_word;
 
 /// The file system of a Unix.
 pub(crate) struct SystemDisk;
@@ -138,12 +139,26 @@ fn facts(metadata: &Metadata) -> Facts {
         open_to_all: permissions & MORE_THAN_GROUP_READ != 0,
         owned_by_root: metadata.uid() == 0,
         version: FileVersion {
-            inode: metadata.ino(),
+            inode: metadata.ino().into(),
             len: metadata.len(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         },
     }
+}
+
+/// The commands that close a file to all but its owner.
+pub(crate) fn how_to_make_private(path: &Path) -> String {
+    format!("`chmod 600 {}`", shell_word(path))
+}
+
+/// The command that gives a file to `us`, as [`Disk::us`] spells it, and who may run it.
+pub(crate) fn how_to_give_to(us: &str, path: &Path) -> String {
+    format!(
+        "`chown {} {}` as root",
+        us.trim_start_matches("uid "),
+        shell_word(path)
+    )
 }
 
 fn user(uid: u32) -> String {

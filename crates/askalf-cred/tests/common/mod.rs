@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use aes_gcm::aead::{Aead, KeyInit};
@@ -12,6 +10,15 @@ use askalf_bridge_auth::Token;
 use askalf_cred::{AgentConfig, Home, Saved, SealMode};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+
+#[cfg(unix)]
+#[path = "unix.rs"]
+mod system;
+#[cfg(windows)]
+#[path = "windows.rs"]
+mod system;
+
+pub(crate) use system::*;
 
 pub(crate) const TOKEN: &str = "sk_live_1qhYezFEMXjKWcErbnytdqelY1sf6ZaV";
 pub(crate) const OTHER_TOKEN: &str = "sk_live_vPqnz5lTkBobfaRRN6BJnkXrULnuOa8x";
@@ -39,11 +46,11 @@ impl Scratch {
 
     pub(crate) fn write_keyfile(&self, bytes: &[u8]) {
         fs::write(self.home().keyfile_path(), bytes).unwrap();
-        chmod(&self.home().keyfile_path(), 0o600);
+        make_private(&self.home().keyfile_path());
     }
 
-    /// Everything in the home: name, bytes, modification time and inode.
-    pub(crate) fn snapshot(&self) -> BTreeMap<String, (Vec<u8>, i64, i64, u64)> {
+    /// Everything in the home: name, bytes, and what the system says of each.
+    pub(crate) fn snapshot(&self) -> BTreeMap<String, (Vec<u8>, Stat)> {
         let entry = |entry: std::io::Result<fs::DirEntry>| {
             let entry = entry.unwrap();
             let facts = fs::symlink_metadata(entry.path()).unwrap();
@@ -52,10 +59,7 @@ impl Scratch {
             } else {
                 Vec::new()
             };
-            (
-                entry.file_name().into_string().unwrap(),
-                (bytes, facts.mtime(), facts.mtime_nsec(), facts.ino()),
-            )
+            (entry.file_name().into_string().unwrap(), (bytes, stat(&facts)))
         };
         fs::read_dir(self.home().path()).unwrap().map(entry).collect()
     }
@@ -69,12 +73,11 @@ impl Scratch {
     }
 }
 
-pub(crate) fn chmod(path: &Path, mode: u32) {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-}
-
-pub(crate) fn mode(path: &Path) -> u32 {
-    fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777
+/// A text for a person, with `~` for the home and `/` between names on every system.
+pub(crate) fn readable(text: &str, home: &Home) -> String {
+    let home = home.path().display().to_string();
+    text.replace(&format!("{home}{}", std::path::MAIN_SEPARATOR), "~/")
+        .replace(&home, "~")
 }
 
 pub(crate) fn token(text: &str) -> Token {

@@ -15,6 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
+use tokio::process::Child;
 
 /// Makes this process the one that adopts the orphans among its descendants, for good. A process that runs
 /// [`ProcessRunner`](crate::ProcessRunner) needs it before the first command, and gets it from the first start at the
@@ -44,8 +45,13 @@ impl Tree {
         Self { main: Some(main) }
     }
 
+    /// Whether the tree started with this child, which was not collected before.
+    pub(super) fn is_main(&self, pid: Pid) -> bool {
+        self.main == Some(pid)
+    }
+
     /// The child that the tree started with was collected.
-    pub(crate) fn main_was_collected(&mut self) {
+    pub(super) fn main_was_collected(&mut self) {
         self.main = None;
     }
 
@@ -62,7 +68,7 @@ impl Tree {
         }
     }
 
-    /// Kills every process. To be repeated until [`reap`](super::reap) finds no child.
+    /// Kills every process. To be repeated until [`Self::collect`] finds that it is gone.
     pub(crate) fn kill(&self) {
         // In one step, before looks at `/proc` that a crowd of forkers makes slow: most trees are one group.
         self.signal_group(Signal::STOP);
@@ -77,8 +83,8 @@ impl Tree {
         }
     }
 
-    /// Whether nothing is left, where [`reap`](super::reap) found no child: it is the whole answer here.
-    pub(crate) fn is_gone(&self, childless: bool) -> bool {
+    /// Whether nothing is left, where no child was found: it is the whole answer here.
+    pub(super) fn is_gone(&self, childless: bool) -> bool {
         childless
     }
 
@@ -135,14 +141,17 @@ fn runners() -> MutexGuard<'static, BTreeMap<i32, u64>> {
 }
 
 impl RunnerIdentity {
-    /// Starts a runner by `spawn`, which tells its number, and registers it; no sweep happens in between.
+    /// Starts a runner by `spawn` and registers it; no sweep happens in between.
     ///
     /// # Errors
     /// Whatever `spawn` fails with.
-    pub(crate) fn register<T>(spawn: impl FnOnce() -> io::Result<(T, Option<u32>)>) -> io::Result<(T, Self)> {
+    pub(crate) fn register(spawn: impl FnOnce() -> io::Result<Child>) -> io::Result<(Child, Self)> {
         let mut runners = runners();
-        let (child, pid) = spawn()?;
-        let pid = pid.and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
+        let child = spawn()?;
+        let pid = child
+            .id()
+            .and_then(|pid| i32::try_from(pid).ok())
+            .unwrap_or_default();
         // Not collected yet, so `/proc` has it, dead or alive.
         let start = Process::read(pid)
             .map(|process| process.start)
@@ -151,12 +160,13 @@ impl RunnerIdentity {
         Ok((child, Self { pid, start }))
     }
 
-    /// Forgets a runner that was collected.
-    pub(crate) fn forget(self) {
+    /// Forgets a runner that was collected: what it left may be swept from now on.
+    pub(crate) fn forget(self) -> OrphanSweep {
         let mut runners = runners();
         if runners.get(&self.pid) == Some(&self.start) {
             runners.remove(&self.pid);
         }
+        OrphanSweep::default()
     }
 }
 
@@ -173,6 +183,9 @@ pub(crate) struct OrphanSweep {
 }
 
 impl OrphanSweep {
+    /// A runner that saw the last of its tree go leaves nothing.
+    pub(crate) const AFTER_SUCCESS: bool = false;
+
     /// Kills and collects once; `true` when nothing is left. To be called after the dead runner was collected, since
     /// only then have its children become ours, and repeated until it is `true`.
     ///

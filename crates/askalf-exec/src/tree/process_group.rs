@@ -6,6 +6,7 @@
 use std::io;
 
 use rustix::process::{Pid, Signal};
+use tokio::process::Child;
 
 /// Does nothing on this system, which has no subreapers.
 ///
@@ -27,8 +28,13 @@ impl Tree {
         Self { main }
     }
 
+    /// Whether the tree started with this child.
+    pub(super) fn is_main(&self, pid: Pid) -> bool {
+        self.main == pid
+    }
+
     /// The child that the tree started with was collected. Its group may have other members.
-    pub(crate) fn main_was_collected(&mut self) {}
+    pub(super) fn main_was_collected(&mut self) {}
 
     /// Asks every process to end. A stopped one is continued, since it could not hear otherwise.
     pub(crate) fn terminate(&self) {
@@ -41,8 +47,8 @@ impl Tree {
         let _gone = rustix::process::kill_process_group(self.main, Signal::KILL);
     }
 
-    /// Whether nothing is left, where [`reap`](super::reap) found no child.
-    pub(crate) fn is_gone(&self, childless: bool) -> bool {
+    /// Whether nothing is left, where no child was found.
+    pub(super) fn is_gone(&self, childless: bool) -> bool {
         childless && rustix::process::test_kill_process_group(self.main).is_err()
     }
 
@@ -61,20 +67,24 @@ impl RunnerIdentity {
     ///
     /// # Errors
     /// Whatever `spawn` fails with.
-    pub(crate) fn register<T>(spawn: impl FnOnce() -> io::Result<(T, Option<u32>)>) -> io::Result<(T, Self)> {
-        let (child, _) = spawn()?;
-        Ok((child, Self))
+    pub(crate) fn register(spawn: impl FnOnce() -> io::Result<Child>) -> io::Result<(Child, Self)> {
+        Ok((spawn()?, Self))
     }
 
     /// Forgets a runner that was collected.
-    pub(crate) fn forget(self) {}
+    pub(crate) fn forget(self) -> OrphanSweep {
+        OrphanSweep
+    }
 }
 
 /// Ends what dead runners left: nothing that could be found here.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct OrphanSweep;
 
 impl OrphanSweep {
+    /// Nothing more could be found.
+    pub(crate) const AFTER_SUCCESS: bool = false;
+
     /// Always `true`.
     ///
     /// # Errors

@@ -1,0 +1,196 @@
+//! The workspace for Windows: built with Debian's compiler, beside which the source of its standard library is packaged, and
+//! run under Wine. A toolchain of rustup would need a target that not every machine can fetch.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use askalf_e2e::{Bridge, Output, Process, run as run_to_the_end};
+
+use crate::{cargo, test, tools};
+
+const TARGET: &str = "x86_64-pc-windows-gnu";
+
+/// What is for Unix alone: the end-to-end tests, and these tasks.
+const UNIX_ALONE: [&str; 4] = ["--exclude", "askalf-e2e", "--exclude", "xtask"];
+
+/// The packages whose tests run under Wine: what an agent is made of.
+const UNDER_WINE: [&str; 7] = [
+    "askalf-proto",
+    "askalf-bridge-auth",
+    "askalf-cred",
+    "askalf-agent-core",
+    "askalf-exec",
+    "askalf-cli",
+    "askalf-agent",
+];
+
+/// Compiles everything that is for Windows, tests included. Nothing is linked or run.
+pub(crate) fn check() -> Result<()> {
+    let mut arguments = vec!["check", "--locked", "--workspace", "--all-targets"];
+    arguments.extend(UNIX_ALONE);
+    cargo::succeed(&mut command(&arguments)?, &arguments)
+}
+
+/// `cargo xtask test-windows`: tests under Wine, then a real agent there against a real bridge here.
+pub(crate) fn test() -> Result<()> {
+    let mut needed = tools::windows();
+    needed.extend([tools::c_compiler(), tools::wine()]);
+    tools::require(&needed)?;
+    let wine = Wine::prepare()?;
+
+    let mut arguments = vec!["test", "--locked", "--no-fail-fast", "--lib", "--bins", "--tests"];
+    arguments.extend(UNDER_WINE.iter().flat_map(|package| ["--package", package]));
+    let mut tests = command(&arguments)?;
+    wine.surround(&mut tests)
+        .env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER", "wine");
+    test::count(&mut tests).context("tests under Wine")?;
+
+    println!("\nA bridge here and an agent under Wine:");
+    wine.smoke()
+}
+
+/// Debian's cargo for Windows, in a target folder of its own: two compilers in one would build everything anew in turns.
+fn command(arguments: &[&str]) -> Result<Command> {
+    let mut command = cargo::cargo_of(Path::new(tools::DEBIANS_CARGO))?;
+    command
+        .args(arguments)
+        .args(["-Zbuild-std=std,panic_abort", "--target", TARGET])
+        .env("RUSTC", tools::DEBIANS_RUSTC)
+        // Building the standard library is not a stable feature.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER", tools::MINGW)
+        .env("CARGO_TARGET_DIR", folder()?)
+        .env_remove("RUSTUP_TOOLCHAIN");
+    Ok(command)
+}
+
+fn folder() -> Result<PathBuf> {
+    Ok(cargo::target_folder()?.join("windows"))
+}
+
+/// A Windows of its own under the target folder. Dropping it ends what runs there.
+struct Wine {
+    prefix: PathBuf,
+    programs: PathBuf,
+}
+
+impl Wine {
+    fn prepare() -> Result<Self> {
+        let folder = folder()?;
+        let wine = Self {
+            prefix: folder.join("wine"),
+            programs: folder.join(TARGET).join("debug"),
+        };
+        fs::create_dir_all(wine.programs.join("deps"))?;
+        wine.add_missing_library()?;
+        let mut boot = Command::new("wineboot");
+        wine.surround(boot.arg("--init"));
+        let booted = boot
+            .stdin(Stdio::null())
+            .status()
+            .context("wineboot cannot be run")?;
+        ensure!(booted.success(), "Wine does not start");
+        // Wine's PowerShell is an empty shell that takes every command and runs none.
+        let powershell = wine
+            .prefix
+            .join("drive_c/windows/system32/WindowsPowerShell/v1.0/powershell.exe");
+        match fs::remove_file(powershell) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(wine),
+        }
+    }
+
+    /// Wine before 9 lacks a library that the standard library takes one function from: put beside each program.
+    fn add_missing_library(&self) -> Result<()> {
+        let source = askalf_e2e::workspace_root()?.join("xtask/src/bcryptprimitives.c");
+        let library = self.programs.join("bcryptprimitives.dll");
+        let compiled = Command::new(tools::MINGW)
+            .args(["-shared", "-o"])
+            .args([&library, &source])
+            .arg("-ladvapi32")
+            .status()
+            .with_context(|| format!("{} cannot be run", tools::MINGW))?;
+        ensure!(compiled.success(), "{} does not compile", source.display());
+        fs::copy(&library, self.programs.join("deps/bcryptprimitives.dll"))?;
+        Ok(())
+    }
+
+    /// Makes this Windows the one that a command runs in.
+    fn surround<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command
+            .env("WINEPREFIX", &self.prefix)
+            .env("WINEDEBUG", "-all")
+            .env("RUST_BACKTRACE", "0")
+    }
+
+    fn agent(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("wine");
+        command
+            .arg(self.programs.join("askalf-agent.exe"))
+            .args(arguments);
+        self.surround(&mut command)
+            .env("ASKALF_HOME", r"C:\askalf-smoke")
+            .env_remove("ASKALF_API_KEY")
+            .env_remove("ASKALF_URL");
+        command
+    }
+
+    fn run(&self, arguments: &[&str], input: &str) -> Result<Output> {
+        let name = format!("askalf-agent.exe {}", arguments.join(" "));
+        run_to_the_end(&name, &mut self.agent(arguments), input.as_bytes())?.expect_code(0)
+    }
+
+    fn smoke(&self) -> Result<()> {
+        let home = self.prefix.join("drive_c/askalf-smoke");
+        if home.exists() {
+            fs::remove_dir_all(&home)?;
+        }
+        let folder = tempfile::tempdir()?;
+        let bridge = Bridge::start_in(&cargo::build(&[])?, &folder.path().join("bridge"), &[])?;
+        let key = bridge.mint("windows")?.key;
+        self.run(&["pair", "-", "--url", &bridge.url(), "--name", "windows"], &key)?;
+        say("paired");
+
+        let mut daemon = Process::start("the agent under Wine", &mut self.agent(&["daemon"]), b"")?;
+        let device = daemon.wait_line("'Registered as device'", |line| {
+            let (_, id) = line.text.split_once("Registered as device ")?;
+            id.split_whitespace().next().map(str::to_owned)
+        })?;
+        let status = self.run(&["status", "--json"], "")?.json()?;
+        ensure!(status["state"] == "online", "not online, but {status}");
+        say(&format!("online as {device}, asked over the named pipe"));
+
+        let said = bridge
+            .dispatch(&device, "echo \"hello from\" %OS%")?
+            .expect_code(0)?;
+        ensure!(
+            said.stdout.trim_end() == "\"hello from\" Windows_NT",
+            "the task printed {:?}",
+            said.stdout
+        );
+        bridge.dispatch(&device, "exit 3")?.expect_code(3)?;
+        say("a task through cmd, and one that fails");
+
+        self.run(&["disconnect"], "")?;
+        let ended = daemon.end()?;
+        ensure!(ended.success(), "the agent ended with {ended}");
+        self.run(&["cred", "verify"], "")?;
+        say("stopped; the key still unseals");
+        Ok(())
+    }
+}
+
+impl Drop for Wine {
+    fn drop(&mut self) {
+        let mut server = Command::new("wineserver");
+        self.surround(server.arg("--kill"));
+        // Where nothing runs there is nothing to end.
+        let _ended = server.stdin(Stdio::null()).stderr(Stdio::null()).status();
+    }
+}
+
+fn say(text: &str) {
+    println!("   {text}");
+}
