@@ -28,6 +28,6 @@ pub use scope::{Scope, Scopes};
 pub use token::{Token, TokenError, TokenShape};
 pub use unix_millis::UnixMillis;
 pub use validator::{
-    Access, AuthenticatedKey, DerivationWanted, Lane, Lookup, LookupWanted, MAX_INDEXED_CANDIDATES, Step,
-    Validator, ValidatorOptions,
+    Access, AuthenticatedKey, DerivationWanted, Lane, Lookup, LookupWanted, MAX_INDEXED_CANDIDATES, Refused,
+    Step, Validator, ValidatorOptions,
 };
