@@ -3,6 +3,8 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use askalf_bridge_auth::BridgeSecret;
+
 /// How a bridge behaves. Every field has a default that fits a fleet of some thousand devices on one small machine.
 ///
 /// ```
@@ -16,6 +18,10 @@ use std::time::Duration;
 pub struct BridgeOptions {
     /// Refuse the forge's older keys (scopes read, write, execute) at the socket. Off by default.
     pub strict_scopes: bool,
+    /// The bridge's secret, by which returning devices are known without a derivation. Without it each check derives.
+    pub secret: Option<BridgeSecret>,
+    /// How often the keys of live sessions are checked again, at the latest: 30 s.
+    pub recheck_interval: Duration,
     /// Accept a token in the query of the URL, where proxies log it; with a warning each time. On by default, since the
     /// oldest agents know no other way.
     pub allow_query_token: bool,
@@ -62,6 +68,8 @@ impl Default for BridgeOptions {
     fn default() -> Self {
         Self {
             strict_scopes: false,
+            secret: None,
+            recheck_interval: Duration::from_secs(30),
             allow_query_token: true,
             register_timeout: Duration::from_secs(30),
             heartbeat_interval: Duration::from_secs(30),
