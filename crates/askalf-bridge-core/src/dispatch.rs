@@ -300,7 +300,9 @@ impl Dispatched {
 /// Resolves once the key of a caller does not hold any more.
 async fn lost(hold: Option<&KeyHold>) {
     match hold {
-        Some(hold) => drop(hold.lost().await),
+        Some(hold) => {
+            hold.lost().await;
+        }
         None => std::future::pending().await,
     }
 }

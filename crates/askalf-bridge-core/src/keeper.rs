@@ -31,13 +31,21 @@ pub(crate) struct Notes {
 
 impl Notes {
     async fn write_soon(&self, store: &dyn Store, clock: &Clock) {
-        warn_of(self.digests.write(store).await, "digests were not stored yet");
-        let attempts = self.attempts.write(store, clock()).await;
-        warn_of(attempts, "refused checks were not stored yet");
+        let digests = self
+            .digests
+            .write(|part| async move { store.keep_digests(&part).await });
+        warn_of(digests.await, "digests were not stored yet");
+        let attempts = self.attempts.write(clock(), |waiting, forget_before| async move {
+            store.keep_attempts(&waiting, forget_before).await
+        });
+        warn_of(attempts.await, "refused checks were not stored yet");
     }
 
     async fn write_uses(&self, store: &dyn Store) {
-        warn_of(self.uses.write(store).await, "uses of keys were not counted yet");
+        let uses = self
+            .uses
+            .write(|part| async move { store.count_uses(&part).await });
+        warn_of(uses.await, "uses of keys were not counted yet");
     }
 }
 

@@ -23,7 +23,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long after the last wrong secret they are forgotten.
 const MEMORY: Duration = Duration::from_secs(600);
 
-/// How many pairs of address and prefix are remembered, about 10 MiB; the one that was asked for the longest ago is
+/// How many pairs of address and prefix are remembered, about 16 MiB; the one that was asked for the longest ago is
 /// forgotten first.
 const MAX_ENTRIES: usize = 65_536;
 

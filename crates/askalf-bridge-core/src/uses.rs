@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use askalf_bridge_auth::UnixMillis;
 
-use crate::stores::{KeyStore, KeyUse, StoreError};
+use crate::stores::{KeyUse, StoreError};
 
 /// How many keys are counted between two writes. Of more, the rest go uncounted: a count is for people, not for a bill.
 const MAX_KEYS: usize = 65_536;
@@ -36,22 +36,24 @@ impl Uses {
         });
     }
 
-    /// Writes what was counted. What could not be written stays for the next time.
+    /// Passes what was counted on to `write`, in parts. What could not be written stays for the next time.
     ///
     /// # Errors
-    /// [`StoreError`] of the first write that failed.
-    pub(crate) async fn write(&self, store: &(impl KeyStore + ?Sized)) -> Result<(), StoreError> {
+    /// That of the first part that failed.
+    pub(crate) async fn write<F>(&self, mut write: impl FnMut(Vec<KeyUse>) -> F) -> Result<(), StoreError>
+    where
+        F: Future<Output = Result<(), StoreError>>,
+    {
         let Counted { by_key, uncounted } = mem::take(&mut *self.counted());
         if uncounted > 0 {
             tracing::warn!(uncounted, "more keys were used at once than are counted");
         }
         let uses: Vec<_> = by_key.into_values().collect();
         for (written, part) in uses.chunks(PER_WRITE).enumerate() {
-            if let Err(error) = store.count_uses(part).await {
+            if let Err(error) = write(part.to_vec()).await {
                 let mut counted = self.counted();
-                uses.into_iter()
-                    .skip(written * PER_WRITE)
-                    .for_each(|used| counted.add(used));
+                let left = uses.into_iter().skip(written * PER_WRITE);
+                left.for_each(|used| counted.add(used));
                 return Err(error);
             }
         }
@@ -77,5 +79,83 @@ impl Counted {
                 free.insert(used);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn written(uses: &Uses) -> Vec<KeyUse> {
+        let mut all = Vec::new();
+        let write = |part: Vec<KeyUse>| {
+            assert!(part.len() <= PER_WRITE);
+            all.extend(part);
+            std::future::ready(Ok(()))
+        };
+        uses.write(write).await.unwrap();
+        all.sort_by(|one, two| one.key_id.cmp(&two.key_id));
+        all
+    }
+
+    fn used(key_id: &str, count: u32, at: i64) -> KeyUse {
+        KeyUse {
+            key_id: key_id.to_owned(),
+            count,
+            last_used_at: UnixMillis(at),
+        }
+    }
+
+    #[tokio::test]
+    async fn uses_of_a_key_are_one_write_and_are_written_once() {
+        let uses = Uses::default();
+        for at in [1, 3, 2] {
+            uses.count("key_1", UnixMillis(at));
+        }
+        uses.count("key_2", UnixMillis(4));
+        assert_eq!(written(&uses).await, [used("key_1", 3, 3), used("key_2", 1, 4)]);
+        assert_eq!(written(&uses).await, []);
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_written_is_added_to_what_came_meanwhile() {
+        let uses = Uses::default();
+        uses.count("key_1", UnixMillis(1));
+        let failed = uses.write(|_| {
+            uses.count("key_1", UnixMillis(2));
+            std::future::ready(Err(StoreError::Unavailable("the disk is full".to_owned())))
+        });
+        failed.await.unwrap_err();
+        assert_eq!(written(&uses).await, [used("key_1", 2, 2)]);
+    }
+
+    #[tokio::test]
+    async fn of_parts_only_those_are_written_again_that_failed() {
+        let uses = Uses::default();
+        for key in 0..PER_WRITE + 1 {
+            uses.count(&key.to_string(), UnixMillis(1));
+        }
+        let mut parts = 0;
+        let second_fails = uses.write(|_| {
+            parts += 1;
+            std::future::ready(match parts {
+                1 => Ok(()),
+                _ => Err(StoreError::Unavailable("the disk is full".to_owned())),
+            })
+        });
+        second_fails.await.unwrap_err();
+        assert_eq!(written(&uses).await.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn keys_are_bounded_and_those_that_are_counted_go_on() {
+        let uses = Uses::default();
+        for key in 0..MAX_KEYS + 10 {
+            uses.count(&key.to_string(), UnixMillis(1));
+        }
+        uses.count("0", UnixMillis(2));
+        assert_eq!(uses.counted().uncounted, 10);
+        let written = written(&uses).await;
+        assert_eq!((written.len(), &written[0]), (MAX_KEYS, &used("0", 2, 2)));
     }
 }

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod api;
 #[cfg(test)]
+mod attempts;
+#[cfg(test)]
 mod authentication;
 #[cfg(test)]
 mod executions;
@@ -18,5 +20,9 @@ mod load;
 mod logs;
 #[cfg(test)]
 mod presence;
+#[cfg(test)]
+mod recheck;
+#[cfg(test)]
+mod returning;
 #[cfg(test)]
 mod server;
