@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod bridge_secret;
+mod derivation;
 mod key_digest;
 mod key_hash;
 mod key_prefix;

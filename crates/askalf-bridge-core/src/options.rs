@@ -44,7 +44,7 @@ pub struct BridgeOptions {
     pub shutdown_timeout: Duration,
     /// How many key derivations run at once: the number of cores.
     pub derivations: usize,
-    /// How many checks may wait for a derivation before more are answered `overloaded`: 1024, about 6 s of two cores.
+    /// How many checks may wait for a derivation before more are answered `overloaded`: 1024, about 5 s of two cores.
     pub derivations_waiting: usize,
     /// What an overloaded bridge tells its peers to wait: 5 s.
     pub overloaded_retry_after: Duration,
