@@ -73,6 +73,11 @@ impl From<TcpListener> for Listener {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerUid(pub u32);
 
+/// The address at the other end of a TCP connection: an extension of each request that came over one. Behind a proxy it is
+/// the proxy's, whatever a header says: a header can be made up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerAddr(pub IpAddr);
+
 /// What keeps a request from being read on its way: an extension of each request that came over a [`Listener`].
 /// A request without it was made within the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -235,6 +240,7 @@ impl Connection {
                 serve_http(stream, options, closing, |mut request| {
                     request.extensions_mut().insert(place.clone());
                     request.extensions_mut().insert(security);
+                    request.extensions_mut().insert(PeerAddr(peer.ip()));
                     answer(router.clone(), request)
                 })
                 .await
