@@ -50,6 +50,25 @@ impl SqliteStore {
         written.map(|()| inspection)
     }
 
+    /// Moves what the write-ahead log of the database at `path` holds into its file, where nobody else has it open. Its schema
+    /// stays what it is.
+    ///
+    /// # Errors
+    /// [`OpenError`]: nothing is lost; the log is still needed.
+    pub fn move_log_in(path: &Path, options: &OpenOptions) -> Result<(), OpenError> {
+        let checkpoint = || -> rusqlite::Result<bool> {
+            let connection = open::connect(path, options)?;
+            connection.query_row("pragma wal_checkpoint(truncate)", [], |row| row.get(0))
+        };
+        match checkpoint() {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(OpenError::Busy {
+                path: path.to_owned(),
+            }),
+            Err(error) => Err(OpenError::from_sqlite(path, &error)),
+        }
+    }
+
     /// Looks at the database at `path` without changing it. Reads all of it where `whole` asks for that, and so finds what is
     /// damaged.
     ///
