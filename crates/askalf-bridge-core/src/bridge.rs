@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use crate::BridgeOptions;
 use crate::authenticate::Authenticator;
 use crate::grace::Grace;
+use crate::http::PairBudget;
 use crate::hub::{Hub, Router};
 use crate::keeper::{Keeper, Notes};
 use crate::live_keys::LiveKeys;
@@ -48,6 +49,7 @@ pub(crate) struct Core {
     pub(crate) live_keys: Arc<LiveKeys>,
     malformed_prefixes: MalformedPrefixes,
     notes: Arc<Notes>,
+    pub(crate) pair_budget: PairBudget,
     phase: watch::Sender<Phase>,
     live_sessions: watch::Sender<usize>,
     tasks: Mutex<Option<Tasks>>,
@@ -91,6 +93,7 @@ impl Bridge {
             live_keys: Arc::default(),
             malformed_prefixes: MalformedPrefixes::default(),
             notes,
+            pair_budget: PairBudget::default(),
             phase: watch::channel(Phase::Idle).0,
             live_sessions: watch::channel(0).0,
             tasks: Mutex::default(),

@@ -62,6 +62,9 @@ pub struct BridgeOptions {
     pub bad_frames_per_minute: u32,
     /// How often a quiet stream of events says that it is alive: 15 s.
     pub idle_event_interval: Duration,
+    /// Exchange pairing codes that come in plain text over a network. Off by default: only for a bridge that a proxy which
+    /// speaks TLS alone can reach.
+    pub plain_pairing: bool,
 }
 
 impl Default for BridgeOptions {
@@ -89,6 +92,7 @@ impl Default for BridgeOptions {
             watcher_bytes: 1024 * 1024,
             bad_frames_per_minute: 100,
             idle_event_interval: Duration::from_secs(15),
+            plain_pairing: false,
         }
     }
 }

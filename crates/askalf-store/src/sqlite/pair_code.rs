@@ -72,6 +72,15 @@ impl PairCodeStore for SqliteStore {
         .await
     }
 
+    async fn has_pair_code(&self, code_mac: &[u8; 32]) -> Result<bool, StoreError> {
+        let code_mac = *code_mac;
+        self.read(move |connection| {
+            let sql = "select 1 from askalf_pair_codes where code_mac = ?";
+            Ok(connection.prepare_cached(sql)?.exists([code_mac])?)
+        })
+        .await
+    }
+
     async fn exchange_pair_code(
         &self,
         code_mac: &[u8; 32],

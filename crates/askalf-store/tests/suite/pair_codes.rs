@@ -44,6 +44,8 @@ pub(crate) async fn a_code_is_exchanged_once(store: Shared) {
         ("acme", "ann", "paired 1")
     );
     assert_eq!((code.created_at, code.expires_at), (NOW, later(1000)));
+    assert!(store.has_pair_code(&[1; 32]).await.unwrap());
+    assert!(!store.has_pair_code(&[2; 32]).await.unwrap());
     let given = exchange(&*store, 1, 7, "key_1", later(1)).await.unwrap();
     let expected = Exchanged {
         key_id: "key_1".to_owned(),
