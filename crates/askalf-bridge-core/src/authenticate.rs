@@ -143,7 +143,14 @@ impl Authenticator {
                         && let Some(address) = address
                     {
                         let turn = self.throttle.pass(address, wanted.prefix()).await;
-                        let turn = turn.map_err(|retry_after| Rejection::Overloaded { retry_after })?;
+                        let turn = turn.map_err(|retry_after| {
+                            tracing::warn!(
+                                address = %address,
+                                prefix = preview(presented),
+                                "wrong keys with this prefix came from this address: it has to wait"
+                            );
+                            Rejection::Overloaded { retry_after }
+                        })?;
                         let waited = turn.waited();
                         pass = Some(turn);
                         if waited {

@@ -4,10 +4,11 @@ use std::fmt;
 use std::future::Future;
 use std::hash::BuildHasher;
 use std::hash::RandomState;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use askalf_bridge_auth::UnixMillis;
+use askalf_bridge_auth::{Access, AuthenticatedKey, Rejection, UnixMillis};
 use tokio::sync::{MutexGuard, watch};
 use tokio::task::JoinHandle;
 
@@ -167,6 +168,27 @@ impl Bridge {
         if let Some(tasks) = tasks {
             tasks.end(self.core.options.shutdown_timeout).await;
         }
+    }
+
+    /// Checks a token as the sockets and the API do, for a program that asks on its own: with the same budgets, and the same
+    /// traces in the list of refused checks and the count of uses. `address` is where the bearer comes from; without one
+    /// wrong secrets are not slowed down. Drop the future to give a check up.
+    ///
+    /// # Errors
+    /// [`Rejection`]; of those [`Rejection::Unavailable`] and [`Rejection::Overloaded`] say nothing about the token.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with a timer.
+    pub async fn authenticate(
+        &self,
+        presented: Option<&str>,
+        want: Access,
+        address: Option<IpAddr>,
+    ) -> Result<AuthenticatedKey, Rejection> {
+        self.core
+            .authenticator
+            .authenticate(presented, want, address)
+            .await
     }
 
     /// How many keys had a malformed prefix when they were last counted: at the start, and with each recheck of the live

@@ -29,29 +29,52 @@ pub(crate) struct Notes {
     pub(crate) attempts: Attempts,
 }
 
-impl Notes {
-    async fn write_soon(&self, store: &dyn Store, clock: &Clock) {
+/// Writes them, and says once when that begins to fail and when it works again: a database that is away for an hour is
+/// no news every second.
+struct Writer {
+    notes: Arc<Notes>,
+    store: Arc<dyn Store>,
+    clock: Clock,
+    failing: [bool; 3],
+}
+
+impl Writer {
+    async fn write_soon(&mut self) {
+        let store = &*self.store;
         let digests = self
+            .notes
             .digests
             .write(|part| async move { store.keep_digests(&part).await });
-        warn_of(digests.await, "digests were not stored yet");
-        let attempts = self.attempts.write(clock(), |waiting, forget_before| async move {
-            store.keep_attempts(&waiting, forget_before).await
-        });
-        warn_of(attempts.await, "refused checks were not stored yet");
+        let digests = digests.await;
+        let attempts = self
+            .notes
+            .attempts
+            .write((self.clock)(), |waiting, forget_before| async move {
+                store.keep_attempts(&waiting, forget_before).await
+            });
+        let attempts = attempts.await;
+        say(&mut self.failing[0], digests, "digests of keys");
+        say(&mut self.failing[1], attempts, "refused checks");
     }
 
-    async fn write_uses(&self, store: &dyn Store) {
+    async fn write_uses(&mut self) {
+        let store = &*self.store;
         let uses = self
+            .notes
             .uses
             .write(|part| async move { store.count_uses(&part).await });
-        warn_of(uses.await, "uses of keys were not counted yet");
+        let uses = uses.await;
+        say(&mut self.failing[2], uses, "uses of keys");
     }
 }
 
-fn warn_of(written: Result<(), StoreError>, what: &str) {
-    if let Err(error) = written {
-        tracing::warn!(error = %error, "{what}");
+fn say(failing: &mut bool, written: Result<(), StoreError>, what: &str) {
+    let failed_before = std::mem::replace(failing, written.is_err());
+    match written {
+        Err(error) if !failed_before => tracing::warn!(error = %error, "{what} cannot be stored yet"),
+        Err(error) => tracing::debug!(error = %error, "{what} cannot be stored yet"),
+        Ok(()) if failed_before => tracing::info!("{what} are stored again"),
+        Ok(()) => {}
     }
 }
 
@@ -66,7 +89,15 @@ impl Keeper {
     /// Begins to write. Dropped, it writes once more and ends.
     pub(crate) fn start(notes: Arc<Notes>, store: Arc<dyn Store>, clock: Clock) -> Self {
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(keep(notes, store, clock, stopped));
+        let task = tokio::spawn(keep(
+            Writer {
+                notes,
+                store,
+                clock,
+                failing: [false; 3],
+            },
+            stopped,
+        ));
         Self { stop, task }
     }
 
@@ -79,7 +110,7 @@ impl Keeper {
     }
 }
 
-async fn keep(notes: Arc<Notes>, store: Arc<dyn Store>, clock: Clock, mut stopped: oneshot::Receiver<()>) {
+async fn keep(mut writer: Writer, mut stopped: oneshot::Receiver<()>) {
     let mut ticks = interval(SOON);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut uses_due = Instant::now() + AT_LEISURE;
@@ -88,14 +119,14 @@ async fn keep(notes: Arc<Notes>, store: Arc<dyn Store>, clock: Clock, mut stoppe
             biased;
             _ = &mut stopped => break,
             now = ticks.tick() => {
-                notes.write_soon(&*store, &clock).await;
+                writer.write_soon().await;
                 if now >= uses_due {
                     uses_due = now + AT_LEISURE;
-                    notes.write_uses(&*store).await;
+                    writer.write_uses().await;
                 }
             }
         }
     }
-    notes.write_soon(&*store, &clock).await;
-    notes.write_uses(&*store).await;
+    writer.write_soon().await;
+    writer.write_uses().await;
 }

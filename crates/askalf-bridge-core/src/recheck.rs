@@ -14,10 +14,13 @@ use crate::stores::StoreError;
 /// Keys per look-up: the most that [`keys_now`](crate::stores::KeyStore::keys_now) takes.
 const BATCH: usize = 1_000;
 
+/// The shortest pause between two rounds, whatever the interval.
+const SHORTEST: Duration = Duration::from_millis(10);
+
 /// Checks what is live again and again, until the bridge is no more.
 pub(crate) async fn recheck_always(core: Weak<Core>, interval: Duration) {
     loop {
-        tokio::time::sleep(jittered(interval)).await;
+        tokio::time::sleep(jittered(interval).max(SHORTEST)).await;
         let Some(core) = core.upgrade() else { return };
         // A store that fails closes nobody; the next round asks again.
         if let Err(error) = recheck_all(&core).await {

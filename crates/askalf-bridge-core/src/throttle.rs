@@ -2,6 +2,7 @@
 //! slowly. Whoever knows a prefix can thereby hold up nobody but those who share his address, and of those only whom
 //! the bridge does not know by the digest.
 
+use std::hash::RandomState;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -35,10 +36,13 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Pairs of address and prefix with the wrong secrets that came lately.
 pub(crate) struct Throttle {
-    entries: Mutex<LruCache<Source, Arc<Entry>>>,
+    /// Hashed as the standard library does: whoever comes from many addresses chooses the keys.
+    entries: Mutex<Entries>,
     /// What those are told to wait who cannot be told when their turn is.
     retry_after: Duration,
 }
+
+type Entries = LruCache<Source, Arc<Entry>, RandomState>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Source {
@@ -75,7 +79,7 @@ impl Throttle {
 
     fn with_room_for(entries: usize, retry_after: Duration) -> Self {
         Self {
-            entries: Mutex::new(LruCache::new(entries)),
+            entries: Mutex::new(LruCache::with_hasher(entries, RandomState::new())),
             retry_after,
         }
     }
@@ -138,7 +142,7 @@ impl Throttle {
         }
     }
 
-    fn entries(&self) -> MutexGuard<'_, LruCache<Source, Arc<Entry>>> {
+    fn entries(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -205,3 +205,62 @@ async fn who_tries_on_and_on_is_told_to_come_back_and_never_that_the_key_is_bad(
         .await;
     assert_eq!(status, 200);
 }
+
+#[tokio::test]
+async fn a_key_that_is_revoked_while_its_bearer_waits_for_a_turn_is_revoked() {
+    let store = FaultyStore::over(memory_store());
+    let bridge = TestBridge::with(store.clone(), BridgeOptions::default()).await;
+    let key = bridge.mint("ann", &["device"]).await;
+    for n in 0..3 {
+        assert!(!is_let_in(&bridge, &wrong_secret(&key.token, n)).await);
+    }
+    // Its row is read while it is good, and its turn comes a second later.
+    store.looked_up.close();
+    let mut client = bridge.try_connect(Some(&key.token)).await;
+    store.looked_up.reached().await;
+    bridge
+        .store
+        .revoke_key(&ADMIN, &key.id, UnixMillis(NOW))
+        .await
+        .unwrap();
+    store.looked_up.open();
+    assert_eq!(client.expect_error("AUTH_FAILED").await["reason"], "revoked");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unknown_tokens_crowd_the_lane_of_malformed_prefixes_and_nobody_else() {
+    let foreign = KeyHash::derive(&Token::parse("foreign").unwrap(), Salt::from_bytes([1; 16]));
+    let rows = (0..3).map(|n| format!("('key_{n}', 'acme', 'ann', 'by hand', '{foreign}', 'by hand', '')"));
+    let rows: Vec<_> = rows.collect();
+    let seed = format!(
+        "{SEED} insert into api_keys (id, tenant_id, user_id, name, key_hash, key_prefix, key_preview) values {};",
+        rows.join(",")
+    );
+    let store = SqliteStore::open_in_memory(&OpenOptions::new(UnixMillis(NOW)), &seed).unwrap();
+    let bridge = TestBridge::with(std::sync::Arc::new(store), with_secret(1)).await;
+    let key = bridge.mint("ann", &["device"]).await;
+    let strangers = futures_util::future::join_all((0..40).map(|n| {
+        let bridge = &bridge;
+        async move {
+            let stranger = format!("sk_live_{n:032}");
+            let error = bridge
+                .try_connect(Some(&stranger))
+                .await
+                .expect("device:error")
+                .await;
+            error["reason"].as_str().unwrap().to_owned()
+        }
+    }));
+    let known = async { is_let_in(&bridge, &key.token).await };
+    let (reasons, known) = tokio::join!(strangers, known);
+    assert!(known);
+    assert!(
+        reasons
+            .iter()
+            .all(|reason| ["unknown", "overloaded"].contains(&&**reason)),
+        "{reasons:?}"
+    );
+    for wanted in ["unknown", "overloaded"] {
+        assert!(reasons.iter().any(|reason| reason == wanted), "{reasons:?}");
+    }
+}
