@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod home;
 mod serve;
+mod tls_files;
 
 use std::process::ExitCode;
 

@@ -20,3 +20,5 @@ mod logs;
 mod presence;
 #[cfg(test)]
 mod server;
+#[cfg(test)]
+mod tls;
