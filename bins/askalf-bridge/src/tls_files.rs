@@ -13,8 +13,8 @@ use tokio::signal::unix::Signal;
 use tokio::time::sleep;
 use zeroize::Zeroizing;
 
+use crate::database::now;
 use crate::home::describe;
-use crate::serve::now;
 
 /// Largest file that is read: a chain has a few kilobytes.
 const MAX_FILE: u64 = 1024 * 1024;

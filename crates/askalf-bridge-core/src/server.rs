@@ -94,6 +94,11 @@ impl From<TcpListener> for Listener {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerUid(pub u32);
 
+/// The address at the other end of a TCP connection: an extension of each request that came over one. Behind a proxy it is
+/// the proxy's, whatever a header says: a header can be made up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerAddr(pub IpAddr);
+
 /// What keeps a request from being read on its way: an extension of each request that came over a [`Listener`].
 /// A request without it was made within the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -209,7 +214,7 @@ fn is_of_the_connection(error: &io::Error) -> bool {
 
 enum Connection {
     Tcp(TcpStream, SocketAddr),
-    Tls(TcpStream, ServerTls),
+    Tls(TcpStream, SocketAddr, ServerTls),
     #[cfg(unix)]
     Unix(UnixStream, Result<PeerUid, u32>),
 }
@@ -228,8 +233,8 @@ async fn accept(
             Connection::Tcp(stream, peer)
         }
         Listener::Tls { listener, tls } => {
-            let (stream, _) = accept_tcp(listener).await?;
-            Connection::Tls(stream, tls.clone())
+            let (stream, peer) = accept_tcp(listener).await?;
+            Connection::Tls(stream, peer, tls.clone())
         }
         #[cfg(unix)]
         Listener::Unix { listener, uid } => {
@@ -269,11 +274,12 @@ impl Connection {
                 serve_http(stream, options, closing, |mut request| {
                     request.extensions_mut().insert(place.clone());
                     request.extensions_mut().insert(security);
+                    request.extensions_mut().insert(PeerAddr(peer.ip()));
                     answer(router.clone(), request)
                 })
                 .await
             }
-            Self::Tls(stream, tls) => {
+            Self::Tls(stream, peer, tls) => {
                 let secured = tokio::select! {
                     () = begins(&mut closing) => return,
                     secured = secure(stream, &tls, &handshakes, options.handshake_timeout) => secured,
@@ -288,6 +294,7 @@ impl Connection {
                 serve_http(stream, options, closing, |mut request| {
                     request.extensions_mut().insert(place.clone());
                     request.extensions_mut().insert(TransportSecurity::Tls);
+                    request.extensions_mut().insert(PeerAddr(peer.ip()));
                     answer(router.clone(), request)
                 })
                 .await
