@@ -39,9 +39,9 @@ struct Sessions {
 
 impl Hub {
     /// Takes in a session that has authenticated, with the frames that wait to be written to it.
-    pub(crate) fn open(&self, options: &BridgeOptions) -> (Arc<Link>, mpsc::Receiver<String>) {
+    pub(crate) fn open(&self, key_id: &str, options: &BridgeOptions) -> (Arc<Link>, mpsc::Receiver<String>) {
         let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
-        let (link, frames) = Link::new(number, options);
+        let (link, frames) = Link::new(number, key_id, options);
         let link = Arc::new(link);
         let session = Session {
             link: Arc::clone(&link),
@@ -123,8 +123,8 @@ mod tests {
     fn the_end_of_a_replaced_session_leaves_the_newer_one_in_place() {
         let hub = Hub::default();
         let options = BridgeOptions::default();
-        let (old, _frames) = hub.open(&options);
-        let (new, _frames) = hub.open(&options);
+        let (old, _frames) = hub.open("key_1", &options);
+        let (new, _frames) = hub.open("key_1", &options);
         assert!(hub.attach("dev_1", &old).is_none());
         assert_eq!(hub.attach("dev_1", &new).unwrap().number(), old.number());
 
@@ -138,8 +138,8 @@ mod tests {
     fn an_older_session_that_registers_late_does_not_take_the_place_of_a_newer_one() {
         let hub = Hub::default();
         let options = BridgeOptions::default();
-        let (old, _frames) = hub.open(&options);
-        let (new, _frames) = hub.open(&options);
+        let (old, _frames) = hub.open("key_1", &options);
+        let (new, _frames) = hub.open("key_1", &options);
         assert!(hub.attach("dev_1", &new).is_none());
         assert_eq!(hub.attach("dev_1", &old).unwrap().number(), old.number());
         assert_eq!(hub.of_device("dev_1").unwrap().number(), new.number());
@@ -149,8 +149,8 @@ mod tests {
     fn a_session_that_ends_takes_its_device_out() {
         let hub = Hub::default();
         let options = BridgeOptions::default();
-        let (one, _frames) = hub.open(&options);
-        let (_other, _frames2) = hub.open(&options);
+        let (one, _frames) = hub.open("key_1", &options);
+        let (_other, _frames2) = hub.open("key_1", &options);
         hub.attach("dev_1", &one);
         hub.closed(&one);
         assert!(hub.of_device("dev_1").is_none());

@@ -40,6 +40,7 @@ impl fmt::Display for Closing {
 #[derive(Debug)]
 pub(crate) struct Link {
     number: u64,
+    key_id: String,
     outgoing: mpsc::Sender<String>,
     waiting_bytes: AtomicUsize,
     max_bytes: usize,
@@ -49,11 +50,12 @@ pub(crate) struct Link {
 
 impl Link {
     /// A session with the frames that wait to be written. `number` is larger than that of every session before.
-    pub(crate) fn new(number: u64, options: &BridgeOptions) -> (Self, mpsc::Receiver<String>) {
+    pub(crate) fn new(number: u64, key_id: &str, options: &BridgeOptions) -> (Self, mpsc::Receiver<String>) {
         let (outgoing, frames) = mpsc::channel(options.outgoing_frames.max(1));
         let (closing, _) = watch::channel(None);
         let link = Self {
             number,
+            key_id: key_id.to_owned(),
             outgoing,
             waiting_bytes: AtomicUsize::new(0),
             max_bytes: options.outgoing_bytes,
@@ -66,6 +68,11 @@ impl Link {
     /// Its epoch: of two sessions the newer has the larger.
     pub(crate) fn number(&self) -> u64 {
         self.number
+    }
+
+    /// The key that it authenticated with.
+    pub(crate) fn key_id(&self) -> &str {
+        &self.key_id
     }
 
     /// Puts a message of the bridge's own into the queue of the socket; see [`Link::send_frame`].
@@ -176,7 +183,7 @@ mod tests {
             outgoing_frames: 2,
             ..BridgeOptions::default()
         };
-        let (link, mut frames) = Link::new(1, &options);
+        let (link, mut frames) = Link::new(1, "key_1", &options);
         link.send(&cancel("a")).unwrap();
         link.send(&cancel("b")).unwrap();
         assert_eq!(link.send(&cancel("c")), Err(LinkClosed));
@@ -195,7 +202,7 @@ mod tests {
             outgoing_bytes: 10,
             ..BridgeOptions::default()
         };
-        let (link, mut frames) = Link::new(1, &options);
+        let (link, mut frames) = Link::new(1, "key_1", &options);
         link.send(&cancel("first")).unwrap();
         let frame = frames.recv().await.unwrap();
         link.written(frame.len());
@@ -205,7 +212,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_first_reason_to_end_counts() {
-        let (link, _frames) = Link::new(1, &BridgeOptions::default());
+        let (link, _frames) = Link::new(1, "key_1", &BridgeOptions::default());
         link.close(Closing::WithCode(CloseCode::REPLACED));
         link.close(Closing::Gone);
         assert_eq!(link.closed().await, Closing::WithCode(CloseCode::REPLACED));

@@ -65,14 +65,14 @@ pub(super) fn as_seen(core: &Core, mut device: Device) -> Device {
 pub(super) async fn removed(core: &Core, who: &Principal, device: &Device) -> Result<(), HttpError> {
     core.store.remove_device(who, &device.id, core.now()).await?;
     tracing::info!(device = device.id, by = %who, "a device was removed");
-    let rows = core
-        .store
-        .keys_now(std::slice::from_ref(&device.api_key_id))
-        .await;
+    let Some(link) = core.hub.of_device(&device.id) else {
+        return Ok(());
+    };
+    let key_id = link.key_id().to_owned();
+    let rows = core.store.keys_now(std::slice::from_ref(&key_id)).await;
     if rows.is_ok_and(|rows| rows.iter().any(|row| row.status == KeyStatus::Revoked)) {
-        core.key_revoked(&device.api_key_id);
-    } else if let Some(link) = core.hub.of_device(&device.id) {
-        // A key that is good registers a new device when it comes back.
+        core.key_revoked(&key_id);
+    } else {
         link.close(Closing::WithCode(CloseCode::TRY_AGAIN));
     }
     Ok(())

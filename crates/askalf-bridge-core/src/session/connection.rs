@@ -148,7 +148,7 @@ async fn converse(
     named: Option<String>,
 ) {
     let key = checked.key.clone();
-    let (link, frames) = core.hub.open(&core.options);
+    let (link, frames) = core.hub.open(key.key_id(), &core.options);
     let _seat = Seat {
         core: Arc::clone(&core),
         link: Arc::clone(&link),
