@@ -30,3 +30,5 @@ mod recheck;
 mod returning;
 #[cfg(test)]
 mod server;
+#[cfg(test)]
+mod tls;
