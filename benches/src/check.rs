@@ -1,58 +1,58 @@
-//! The validator over a store, driven as a library: look-ups awaited, derivations on blocking threads.
+//! The bridge's own check of a token, as a library call without sockets.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
-use askalf_bridge_auth::{Access, AuthenticatedKey, Rejection, Step, UnixMillis, Validator};
+use askalf_bridge_auth::{Access, AuthenticatedKey, BridgeSecret, Rejection, UnixMillis};
 use askalf_bridge_core::stores::Store;
-use tokio::sync::Semaphore;
+use askalf_bridge_core::{Bridge, BridgeOptions};
 
+/// How long the bridge may take to keep the digest of a key that was checked for the first time: it does so each second.
+const KEPT_AFTER: Duration = Duration::from_secs(4);
+
+/// A bridge that keeps digests and one that does not, on one store.
 pub(crate) struct Checker {
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) validator: Validator,
-    derivations: Arc<Semaphore>,
+    warm: Bridge,
+    cold: Bridge,
 }
 
 impl Checker {
-    pub(crate) fn new(store: Arc<dyn Store>, validator: Validator) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self {
-            store,
-            validator,
-            derivations: Arc::new(Semaphore::new(cores)),
-        }
-    }
-
-    pub(crate) async fn check(&self, token: &str) -> Result<AuthenticatedKey, Rejection> {
-        let mut step = self.validator.check(Some(token), Access::Socket);
-        loop {
-            step = match step {
-                Step::Lookup(wanted) => match self.store.find_keys(wanted.lookup()).await {
-                    Ok(rows) => wanted.found(rows, now()),
-                    Err(_) => wanted.unavailable(),
-                },
-                Step::Derive(wanted) => {
-                    let permit = Arc::clone(&self.derivations).acquire_owned().await;
-                    let derived = tokio::task::spawn_blocking(move || {
-                        let step = wanted.derive(now());
-                        drop(permit);
-                        step
-                    });
-                    derived.await.map_err(|_| Rejection::Unavailable)?
-                }
-                Step::Done(outcome) => return outcome,
+    pub(crate) async fn new(store: Arc<dyn Store>) -> Result<Self> {
+        let bridge = |secret| {
+            let options = BridgeOptions {
+                secret,
+                // A fleet waits here, and no client is told to come again.
+                derivations_waiting: 100_000,
+                ..BridgeOptions::default()
             };
-        }
+            Bridge::new(Arc::clone(&store), options, Arc::new(now))
+        };
+        let warm = bridge(Some(BridgeSecret::mint()?));
+        warm.start().await?;
+        let cold = bridge(None);
+        cold.start().await?;
+        Ok(Self { warm, cold })
     }
 
-    /// Checks and keeps the digest, as the bridge does after a first check.
-    pub(crate) async fn check_and_keep(&self, token: &str) -> Result<()> {
-        let key = self.check(token).await.map_err(anyhow::Error::msg)?;
-        if let Some(digest) = key.digest_to_keep() {
-            self.store.keep_digests(std::slice::from_ref(digest)).await?;
-        }
-        Ok(())
+    /// With a look-up by digest first.
+    pub(crate) async fn warm(&self, token: &str) -> Result<AuthenticatedKey, Rejection> {
+        self.warm.authenticate(Some(token), Access::Socket, None).await
+    }
+
+    /// As a device's first check is: with a derivation.
+    pub(crate) async fn cold(&self, token: &str) -> Result<AuthenticatedKey, Rejection> {
+        self.cold.authenticate(Some(token), Access::Socket, None).await
+    }
+
+    /// Waits until digests of what was checked are kept.
+    pub(crate) async fn kept(&self) {
+        tokio::time::sleep(KEPT_AFTER).await;
+    }
+
+    pub(crate) async fn end(self) {
+        self.warm.shutdown().await;
+        self.cold.shutdown().await;
     }
 }
 

@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use askalf_bridge_auth::{DigestKey, Rejection, Validator, ValidatorOptions};
+use askalf_bridge_auth::Rejection;
 use askalf_bridge_core::stores::Store;
 use askalf_store::{OpenOptions, SqliteStore};
-use zeroize::Zeroizing;
 
 use crate::check::{Checker, now};
 use crate::figures::{Times, micros, millis, table};
@@ -26,13 +25,6 @@ pub(crate) const HEAD: [&str; 7] = [
     "unknown prefix",
     "known prefix, wrong rest",
 ];
-
-pub(crate) fn validator() -> Validator {
-    Validator::new(ValidatorOptions {
-        digest_key: Some(DigestKey::from_bytes(Zeroizing::new([7; 32]))),
-        ..ValidatorOptions::default()
-    })
-}
 
 pub(crate) async fn on_sqlite() -> Result<String> {
     let folder = tempfile::tempdir()?;
@@ -62,12 +54,12 @@ pub(crate) async fn measure(
 ) -> Result<Vec<String>> {
     let key = fill::real_key(&*store, user, size).await?;
     let token = key.token.expose_secret();
-    let checker = Checker::new(store, validator());
+    let checker = Checker::new(store).await?;
 
     let (mut cold, mut bare) = (Vec::new(), Vec::new());
     for _ in 0..COLD_RUNS {
         let began = Instant::now();
-        checker.check(token).await.map_err(anyhow::Error::msg)?;
+        checker.cold(token).await?;
         cold.push(began.elapsed());
         let began = Instant::now();
         ensure!(key.hash.verify(&key.token), "the hash is not the token's");
@@ -78,21 +70,19 @@ pub(crate) async fn measure(
     for _ in 0..COLD_RUNS {
         wrong.push(rejected(&checker, &wrong_token).await?);
     }
-    checker.check_and_keep(token).await?;
+    checker.warm(token).await?;
+    checker.kept().await;
     let mut warm = Vec::new();
     for _ in 0..WARM_RUNS {
         let began = Instant::now();
-        let proof = checker.check(token).await.map_err(anyhow::Error::msg)?;
+        checker.warm(token).await?;
         warm.push(began.elapsed());
-        ensure!(
-            proof.digest_to_keep().is_none(),
-            "a warm check derived"
-        );
     }
     let mut unknown = Vec::new();
     for _ in 0..WARM_RUNS {
         unknown.push(rejected(&checker, "sk_live_~~~~0123456789abcdefghijklmnopqr").await?);
     }
+    checker.end().await;
     let (cold, bare) = (Times::new(cold), Times::new(bare));
     Ok(vec![
         name.to_owned(),
@@ -107,7 +97,7 @@ pub(crate) async fn measure(
 
 async fn rejected(checker: &Checker, token: &str) -> Result<Duration> {
     let began = Instant::now();
-    let outcome = checker.check(token).await;
+    let outcome = checker.warm(token).await;
     let took = began.elapsed();
     ensure!(
         matches!(outcome, Err(Rejection::Unknown)),

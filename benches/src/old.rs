@@ -9,7 +9,6 @@ use askalf_bridge_core::stores::Store;
 use askalf_store::{OpenOptions, SqliteStore};
 
 use crate::check::{Checker, now};
-use crate::checks::validator;
 use crate::figures::{Times, micros, millis, table};
 use crate::fill;
 
@@ -24,7 +23,7 @@ pub(crate) async fn run() -> Result<String> {
         fill::sqlite(&path, 0, size - 1)?;
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path, &OpenOptions::new(now()))?);
         let key = fill::real_key(&*store, "default", size).await?;
-        let checker = Checker::new(Arc::clone(&store), validator());
+        let checker = Checker::new(Arc::clone(&store)).await?;
         let began = Instant::now();
         ensure!(
             old_check(&path, &key.token)?.as_deref() == Some(format!("real_{size}").as_str()),
@@ -35,27 +34,23 @@ pub(crate) async fn run() -> Result<String> {
             let mut times = Vec::new();
             for _ in 0..10 {
                 let began = Instant::now();
-                checker
-                    .check(key.token.expose_secret())
-                    .await
-                    .map_err(anyhow::Error::msg)?;
+                checker.cold(key.token.expose_secret()).await?;
                 times.push(began.elapsed());
             }
             Times::new(times).median()
         };
-        checker.check_and_keep(key.token.expose_secret()).await?;
+        checker.warm(key.token.expose_secret()).await?;
+        checker.kept().await;
         let warm = {
             let mut times = Vec::new();
             for _ in 0..500 {
                 let began = Instant::now();
-                checker
-                    .check(key.token.expose_secret())
-                    .await
-                    .map_err(anyhow::Error::msg)?;
+                checker.warm(key.token.expose_secret()).await?;
                 times.push(began.elapsed());
             }
             Times::new(times).median()
         };
+        checker.end().await;
         let ratio = |ours: std::time::Duration| format!("{:.0}", old.as_secs_f64() / ours.as_secs_f64());
         rows.push(vec![
             size.to_string(),

@@ -54,18 +54,28 @@ impl Home {
     pub(crate) fn create(&self) -> Result<(), Failure> {
         let made = private_folder().create(&self.folder);
         made.map_err(|error| self.unusable(&describe(&error)))?;
-        self.check()
+        self.check().map(drop)
+    }
+
+    /// Whether the folder is there; an error where it is and cannot be used.
+    pub(crate) fn check(&self) -> Result<bool, Failure> {
+        let metadata = match self.folder.metadata() {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(self.unusable(&describe(&error))),
+        };
+        if !metadata.is_dir() {
+            return Err(self.unusable("it is not a folder"));
+        }
+        self.check_owner(&metadata)?;
+        Ok(true)
     }
 
     /// That the folder is this user's alone.
     #[cfg(unix)]
-    fn check(&self) -> Result<(), Failure> {
+    fn check_owner(&self, metadata: &std::fs::Metadata) -> Result<(), Failure> {
         use std::os::unix::fs::MetadataExt;
 
-        let metadata = self
-            .folder
-            .metadata()
-            .map_err(|error| self.unusable(&describe(&error)))?;
         if metadata.uid() != crate::local_socket::own_uid() {
             return Err(self.unusable("it belongs to another user"));
         }
@@ -77,9 +87,14 @@ impl Home {
         Ok(())
     }
 
+    /// The folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Access lists are not looked at: a bridge on Windows is for trying out.
     #[cfg(windows)]
-    fn check(&self) -> Result<(), Failure> {
+    fn check_owner(&self, _metadata: &std::fs::Metadata) -> Result<(), Failure> {
         Ok(())
     }
 
@@ -95,6 +110,11 @@ impl Home {
     #[cfg(unix)]
     pub(crate) fn socket(&self) -> PathBuf {
         self.folder.join("bridge.sock")
+    }
+
+    /// The file of the bridge's secret.
+    pub(crate) fn secret(&self) -> PathBuf {
+        self.folder.join("secret")
     }
 
     /// The database file.

@@ -3,4 +3,4 @@
 mod column;
 mod sqlite;
 
-pub use sqlite::{MAX_KEYS_PER_PREFIX, OpenError, OpenOptions, SqliteStore};
+pub use sqlite::{Inspection, MAX_KEYS_PER_PREFIX, OpenError, OpenOptions, SqliteStore};

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Params, Row, ToSql, params_from_iter, types::Value};
 use super::fault::Fault;
 
 /// The most rows of any listing: far above what a person reads, and a bound on memory.
-const MAX_ROWS: u32 = 10_000;
+pub(super) const MAX_ROWS: u32 = 10_000;
 
 /// The most text of any listing, in bytes. One that reaches it ends early.
 const MAX_LISTING_BYTES: usize = 64 * 1024 * 1024;
@@ -92,7 +92,23 @@ pub(super) fn executions(who: &Principal) -> Condition {
     }
 }
 
-fn owned_by(who: &Principal) -> Condition {
+/// What belongs to nobody, and what devices have no business with: it is for those who see everything.
+pub(super) fn unowned(who: &Principal) -> Condition {
+    match who.owner() {
+        Some(_) => Condition::default().and("false", []),
+        None => Condition::default(),
+    }
+}
+
+/// What operators see of their user's, and devices see nothing of.
+pub(super) fn operators(who: &Principal) -> Condition {
+    match who {
+        Principal::Device { .. } => unowned(who),
+        _ => owned_by(who),
+    }
+}
+
+pub(super) fn owned_by(who: &Principal) -> Condition {
     match who.owner() {
         Some((tenant, user)) => Condition::default().and("user_id = ? and tenant_id = ?", [user, tenant]),
         None => Condition::default(),
@@ -138,4 +154,9 @@ pub(super) fn first<T>(
     let mut statement = connection.prepare_cached(&format!("{select} where {}", condition.sql()))?;
     let mut rows = statement.query(condition.after(&[]))?;
     rows.next()?.map(read).transpose()
+}
+
+/// Whether a statement has a row.
+pub(super) fn exists(connection: &Connection, sql: &str, values: &[&str]) -> Result<bool, Fault> {
+    Ok(connection.prepare_cached(sql)?.exists(params_from_iter(values))?)
 }
