@@ -46,7 +46,7 @@ pub(super) async fn tunnel(
     let proxy = askalf_proto::one_line(&format!("{host} port {port}"));
     let unreachable = |fault: Fault| Fault::ProxyUnreachable {
         proxy: proxy.clone(),
-        detail: fault.verdict().reason.text,
+        detail: of_proxy(&fault),
     };
     let mut stream: Box<dyn Stream> = Box::new(tcp(host, port, timings).await.map_err(unreachable)?);
     if scheme == "https" {
@@ -85,6 +85,19 @@ pub(super) async fn tunnel(
             })
         }
         Err(answer) => Err(refused(format!("it answered {}", answer.status().as_u16()))),
+    }
+}
+
+/// What keeps the agent from the proxy itself. The verdict's text would speak of the bridge.
+fn of_proxy(fault: &Fault) -> String {
+    match fault {
+        Fault::NameLookup { detail } => format!("its name cannot be looked up: {detail}"),
+        Fault::Unreachable { detail } => detail.clone(),
+        Fault::NoAnswer { waited, .. } => format!("it did not answer within {} s", waited.as_secs()),
+        Fault::Certificate { detail, .. } => format!("its certificate is not good: {detail}"),
+        Fault::TlsHandshake { detail } => format!("the TLS handshake failed: {detail}"),
+        Fault::NotTls => "it does not speak TLS".to_owned(),
+        other => other.verdict().reason.text,
     }
 }
 

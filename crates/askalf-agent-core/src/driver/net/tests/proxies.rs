@@ -137,8 +137,9 @@ async fn a_proxy_that_is_not_there_is_named() {
         assert_eq!(told.0, "proxy-unreachable");
         let port = address.port();
         assert!(
-            told.1
-                .starts_with(&format!("the proxy 127.0.0.1 port {port} cannot be used: ")),
+            told.1.starts_with(&format!(
+                "the proxy 127.0.0.1 port {port} cannot be used: 127.0.0.1 port {port}: "
+            )),
             "{}",
             told.1
         );
