@@ -1,6 +1,12 @@
 #![doc = include_str!("../README.md")]
 
 mod column;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "postgres")]
+mod reach;
 mod sqlite;
 
+#[cfg(feature = "postgres")]
+pub use postgres::{ConnectError, PostgresOptions, PostgresStore};
 pub use sqlite::{MAX_KEYS_PER_PREFIX, OpenError, OpenOptions, SqliteStore};
