@@ -1,10 +1,9 @@
 use std::fmt;
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use crate::keyed::{keyed, length};
 use crate::{KeyRecord, Token};
 
 /// What separates this use of the secret from every other.
@@ -70,8 +69,6 @@ impl DigestKey {
     }
 
     fn binding(&self, digest: &LookupDigest, record: &KeyRecord) -> [u8; 32] {
-        // Each part has a length of its own in front, so that no two pairs of parts are the same bytes.
-        let length = |part: &str| u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes();
         keyed(
             &self.secret,
             &[
@@ -123,15 +120,4 @@ pub struct KeyDigest {
     pub digest: LookupDigest,
     /// Binds the digest to the key's id and hash: comes back as [`KeyRecord::digest_binding`].
     pub binding: [u8; 32],
-}
-
-fn keyed(secret: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
-    // A key shorter than a block counts as filled up with zeros (RFC 2104, section 2).
-    let mut block = Zeroizing::new([0; 64]);
-    block[..32].copy_from_slice(secret);
-    let mut mac = Hmac::<Sha256>::new((&*block).into());
-    for part in parts {
-        mac.update(part);
-    }
-    mac.finalize().into_bytes().into()
 }

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use crate::BridgeOptions;
 use crate::authenticate::Authenticator;
 use crate::grace::Grace;
+use crate::http::PairBudget;
 use crate::hub::{Hub, Router};
 use crate::stores::{Store, StoreError};
 use crate::watchers::Watchers;
@@ -41,6 +42,7 @@ pub(crate) struct Core {
     pub(crate) watchers: Arc<Watchers>,
     pub(crate) grace: Arc<Grace>,
     pub(crate) turns: Turns,
+    pub(crate) pair_budget: PairBudget,
     phase: watch::Sender<Phase>,
     live_sessions: watch::Sender<usize>,
     grace_task: Mutex<Option<JoinHandle<()>>>,
@@ -68,6 +70,7 @@ impl Bridge {
             watchers: Watchers::new(&options),
             grace: Arc::default(),
             turns: Turns::default(),
+            pair_budget: PairBudget::default(),
             phase: watch::channel(Phase::Idle).0,
             live_sessions: watch::channel(0).0,
             grace_task: Mutex::default(),

@@ -19,4 +19,4 @@ mod watchers;
 pub use bridge::{Bridge, Clock};
 pub use http::{Transport, router};
 pub use options::BridgeOptions;
-pub use server::{Listener, PeerUid, ServeOptions, serve};
+pub use server::{Listener, PeerAddr, PeerUid, ServeOptions, TransportSecurity, serve};

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,6 +72,44 @@ impl From<TcpListener> for Listener {
 /// The user id of the process at the other end of a local socket: an extension of each request that came over one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerUid(pub u32);
+
+/// The address at the other end of a TCP connection: an extension of each request that came over one. Behind a proxy it is
+/// the proxy's, whatever a header says: a header can be made up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerAddr(pub IpAddr);
+
+/// What keeps a request from being read on its way: an extension of each request that came over a [`Listener`].
+/// A request without it was made within the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TransportSecurity {
+    /// It came by TLS.
+    Tls,
+    /// It came in plain text from this machine, by a loopback address: from a program here, or from a proxy here that
+    /// may have decrypted it.
+    Loopback,
+    /// It came over a local socket.
+    LocalSocket,
+    /// It came in plain text over a network.
+    Plain,
+}
+
+impl TransportSecurity {
+    /// Whether nobody on a network could read it on its last leg.
+    pub fn is_private(self) -> bool {
+        match self {
+            Self::Tls | Self::Loopback | Self::LocalSocket => true,
+            Self::Plain => false,
+        }
+    }
+
+    fn of_plain(peer: IpAddr) -> Self {
+        if peer.to_canonical().is_loopback() {
+            Self::Loopback
+        } else {
+            Self::Plain
+        }
+    }
+}
 
 /// Keeps a connection's place among [`ServeOptions::max_connections`]; a socket that was upgraded takes it along.
 #[derive(Debug, Clone)]
@@ -151,7 +190,7 @@ fn is_of_the_connection(error: &std::io::Error) -> bool {
 }
 
 enum Connection {
-    Tcp(TcpStream),
+    Tcp(TcpStream, SocketAddr),
     #[cfg(unix)]
     Unix(UnixStream, Result<PeerUid, u32>),
 }
@@ -166,10 +205,10 @@ async fn accept(
         .map_err(std::io::Error::other)?;
     let connection = match listener {
         Listener::Tcp(listener) => {
-            let (stream, _) = listener.accept().await?;
+            let (stream, peer) = listener.accept().await?;
             // Frames are small and somebody waits for each.
             let _ = stream.set_nodelay(true);
-            Connection::Tcp(stream)
+            Connection::Tcp(stream, peer)
         }
         #[cfg(unix)]
         Listener::Unix { listener, uid } => {
@@ -196,9 +235,12 @@ impl Connection {
     ) {
         let place = ConnectionPlace(Arc::new(place));
         match self {
-            Self::Tcp(stream) => {
+            Self::Tcp(stream, peer) => {
+                let security = TransportSecurity::of_plain(peer.ip());
                 serve_http(stream, options, closing, |mut request| {
                     request.extensions_mut().insert(place.clone());
+                    request.extensions_mut().insert(security);
+                    request.extensions_mut().insert(PeerAddr(peer.ip()));
                     answer(router.clone(), request)
                 })
                 .await
@@ -208,6 +250,7 @@ impl Connection {
                 serve_http(stream, options, closing, |mut request| {
                     request.extensions_mut().insert(place.clone());
                     request.extensions_mut().insert(peer);
+                    request.extensions_mut().insert(TransportSecurity::LocalSocket);
                     answer(router.clone(), request)
                 })
                 .await

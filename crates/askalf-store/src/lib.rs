@@ -3,7 +3,6 @@
 mod column;
 #[cfg(feature = "postgres")]
 mod postgres;
-#[cfg(feature = "postgres")]
 mod reach;
 mod sqlite;
 

@@ -11,11 +11,13 @@ mod key;
 mod key_lookup;
 mod malformed;
 mod migrate;
-mod pending;
+mod pair_code;
 mod session;
 mod timestamp;
 mod tls;
+mod trail;
 mod url;
+mod user;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -83,6 +83,22 @@ pub(crate) fn executions(who: &Principal) -> Condition {
     }
 }
 
+/// What belongs to nobody, and what devices have no business with: it is for those who see everything.
+pub(crate) fn unowned(who: &Principal) -> Condition {
+    match who.owner() {
+        Some(_) => Condition::default().and("false", []),
+        None => Condition::default(),
+    }
+}
+
+/// What operators see of their user's, and devices see nothing of.
+pub(crate) fn operators(who: &Principal) -> Condition {
+    match who {
+        Principal::Device { .. } => unowned(who),
+        _ => owned_by(who),
+    }
+}
+
 fn owned_by(who: &Principal) -> Condition {
     match who.owner() {
         Some((tenant, user)) => Condition::default().and("user_id = ? and tenant_id = ?", [user, tenant]),

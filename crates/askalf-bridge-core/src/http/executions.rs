@@ -8,11 +8,11 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use futures_util::StreamExt;
-use http::{HeaderValue, StatusCode, header};
+use http::StatusCode;
 use serde::Deserialize;
 
-use super::HttpError;
 use super::input::{JsonBody, PathId, UrlQuery, bounded};
+use super::{HttpError, NDJSON};
 use crate::Bridge;
 use crate::api::{Dispatch, DispatchEvent, ExecutionView};
 use crate::dispatch;
@@ -82,11 +82,7 @@ pub(super) async fn dispatch(
     let lines = dispatched
         .events(core, who)
         .map(|event| Ok::<_, Infallible>(line(&event)));
-    let ndjson = [(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/x-ndjson"),
-    )];
-    Ok((ndjson, Body::from_stream(lines)).into_response())
+    Ok((NDJSON, Body::from_stream(lines)).into_response())
 }
 
 fn line(event: &DispatchEvent) -> Bytes {

@@ -32,6 +32,13 @@ pub trait PairCodeStore: Send + Sync {
     /// [`StoreError::NotFound`], [`StoreError::Unavailable`].
     async fn withdraw_pair_code(&self, who: &Principal, id: &str, now: UnixMillis) -> Result<(), StoreError>;
 
+    /// Whether there is a code of this MAC at all, good or not: one that there is not is refused without the derivation that
+    /// making a key costs.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn has_pair_code(&self, code_mac: &[u8; 32]) -> Result<bool, StoreError>;
+
     /// Exchanges a code: adds `key` with the user, name and device of the code, scope `device`, and marks the code as
     /// exchanged with this nonce; both or nothing. Again with the same nonce, while the key was never used, answers the
     /// same key and adds nothing.

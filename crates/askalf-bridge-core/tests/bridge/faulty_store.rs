@@ -181,6 +181,10 @@ impl PairCodeStore for FaultyStore {
         self.store()?.withdraw_pair_code(who, id, now).await
     }
 
+    async fn has_pair_code(&self, code_mac: &[u8; 32]) -> Result<bool, StoreError> {
+        self.store()?.has_pair_code(code_mac).await
+    }
+
     async fn exchange_pair_code(
         &self,
         code_mac: &[u8; 32],

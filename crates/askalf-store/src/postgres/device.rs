@@ -11,11 +11,15 @@ use tokio_postgres::Row;
 use super::{
     PostgresStore,
     fault::Fault,
-    json,
+    json, key,
     session::{Session, after, numbered},
     timestamp::{self, Timestamp},
+    trail::NewAct,
 };
-use crate::{column, reach};
+use crate::{
+    column,
+    reach::{self, Condition},
+};
 
 const SELECT: &str =
     "select id, tenant_id, user_id, api_key_id, device_name, hostname, os, platform_capabilities,
@@ -23,6 +27,12 @@ const SELECT: &str =
 
 // By the bytes of the name, whatever the database's language: the same order as on SQLite.
 const ORDER: &str = "device_name collate \"C\", id collate \"C\"";
+
+/// The keys that a bound key takes the place of.
+const RETIRED: &str = "exists (select 1 from askalf_key_devices where key_id = ? and device_id = ?)
+    and api_keys.id in (select ?::text union all select key_id from askalf_key_devices where device_id = ?)
+    and tenant_id = ? and user_id = ?
+    and (created_at, id collate \"C\") < (select created_at, id collate \"C\" from api_keys where id = ?)";
 
 /// The most devices that a name can find: enough to say that it is not unique, and which ones have it.
 const MAX_NAMESAKES: u32 = 100;
@@ -51,6 +61,10 @@ impl DeviceStore for PostgresStore {
         let condition = reach::devices(&key.principal()).and("id = ?", [&column::text(id.to_owned())]);
         let session = self.begin().await?;
         let update = async {
+            let before = session
+                .first_locked(SELECT, &condition, read_device)
+                .await?
+                .ok_or(StoreError::NotFound(Kind::Device))?;
             session
                 .update(
                     "update agent_devices set api_key_id = $1, status = 'online', last_seen_at = $2, updated_at = $2
@@ -58,6 +72,8 @@ impl DeviceStore for PostgresStore {
                     &[&key.key_id, &Timestamp(now)],
                     &condition,
                 )
+                .await?;
+            key.retire_older(&session, &before.id, &before.api_key_id, now)
                 .await?;
             let device = session.first(SELECT, &condition, read_device).await?;
             device.ok_or_else(|| StoreError::NotFound(Kind::Device).into())
@@ -119,8 +135,11 @@ impl DeviceStore for PostgresStore {
             .await?)
     }
 
-    async fn remove_device(&self, _: &Principal, _: &str, _: UnixMillis) -> Result<(), StoreError> {
-        Err(StoreError::Unavailable("not yet".to_owned()))
+    async fn remove_device(&self, who: &Principal, id: &str, now: UnixMillis) -> Result<(), StoreError> {
+        let condition = reach::operators(who).and("id = ?", [&column::text(id.to_owned())]);
+        let session = self.begin().await?;
+        let removed = remove(&session, &condition, &who.to_string(), now).await;
+        Ok(session.settle(removed).await?)
     }
 
     async fn find_devices(&self, who: &Principal, id_or_name: &str) -> Result<Vec<Device>, StoreError> {
@@ -174,6 +193,68 @@ impl DeviceKey {
             device_id: None,
         }
     }
+
+    /// Revokes the keys that this one, which is bound to the device, takes the place of: those that were bound to it
+    /// earlier, and the one that it last came with. A newer one is left: its device has not come with it yet.
+    async fn retire_older(
+        &self,
+        session: &Session,
+        device_id: &str,
+        key_before: &str,
+        now: UnixMillis,
+    ) -> Result<(), Fault> {
+        let condition = Condition::default().and(
+            RETIRED,
+            [
+                &self.key_id,
+                device_id,
+                key_before,
+                device_id,
+                &self.tenant_id,
+                &self.user_id,
+                &self.key_id,
+            ],
+        );
+        let by = self.principal().registered_as(device_id).to_string();
+        key::revoke(session, &condition, &by, now).await
+    }
+}
+
+/// Removes one device within reach. Its executions stay, as its history; keys that are bound to it act as nothing else, so
+/// they are revoked.
+async fn remove(session: &Session, condition: &Condition, by: &str, now: UnixMillis) -> Result<(), Fault> {
+    // Gone first, and back if that must not be: an execution that is being added waits, and then finds no device.
+    let sql = format!(
+        "delete from agent_devices where {} returning id, tenant_id, user_id",
+        numbered(condition.sql(), 0)
+    );
+    let row = session.row(&sql, &after(&[], condition)).await?;
+    let row = row.ok_or(StoreError::NotFound(Kind::Device))?;
+    let (id, tenant, user): (&str, &str, &str) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    let open = session
+        .row(
+            "select 1 from forge_executions where device_id = $1 and status in ('pending', 'running') limit 1",
+            &[&id],
+        )
+        .await?;
+    if open.is_some() {
+        let text = "the device has executions that have not ended: cancel them first".to_owned();
+        return Err(StoreError::Invalid(text).into());
+    }
+    let bound = Condition::default().and(
+        "api_keys.id in (select key_id from askalf_key_devices where device_id = ?)",
+        [id],
+    );
+    key::revoke(session, &bound, by, now).await?;
+    NewAct {
+        at: now,
+        by,
+        owner: Some((tenant, user)),
+        what: "device.remove",
+        subject: id,
+    }
+    .keep(session)
+    .await
 }
 
 async fn register(
@@ -189,18 +270,21 @@ async fn register(
     let found = session
         .row(
             &format!(
-                "select id from agent_devices where {} order by created_at, id limit 1",
+                "select id, api_key_id from agent_devices where {} order by created_at, id limit 1
+                 for no key update",
                 numbered(condition.sql(), 0)
             ),
             &after(&[], &condition),
         )
         .await?;
-    let found: Option<String> = found.map(|row| row.try_get(0)).transpose()?;
+    let found: Option<(String, String)> = found
+        .map(|row| Ok::<_, Fault>((row.try_get(0)?, row.try_get(1)?)))
+        .transpose()?;
     let is_new = found.is_none();
     if is_new && is_bound(session, &key.key_id).await? {
         return Err(StoreError::NotFound(Kind::Device).into());
     }
-    let id = found.unwrap_or(facts.new_id);
+    let (id, key_before) = found.unwrap_or_else(|| (facts.new_id, key.key_id.clone()));
     let insert = "insert into agent_devices (id, user_id, tenant_id, api_key_id, device_name, hostname, os,
           platform_capabilities, status, last_seen_at, created_at, updated_at, device_type, device_category,
           max_concurrent_tasks)
@@ -234,7 +318,10 @@ async fn register(
     if changed == 0 {
         return Err(StoreError::Conflict("a device with this id".to_owned()).into());
     }
-    let by_id = reach::devices(&Principal::Bridge).and("id = ?", [&id]);
+    if !is_new {
+        key.retire_older(session, &id, &key_before, now).await?;
+    }
+    let by_id = Condition::default().and("id = ?", [&id]);
     session
         .first(SELECT, &by_id, read_device)
         .await?

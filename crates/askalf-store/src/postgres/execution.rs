@@ -14,6 +14,7 @@ use super::{
     fault::Fault,
     session::{Session, after, numbered},
     timestamp::{self, Timestamp},
+    trail::NewAct,
 };
 use crate::{
     column,
@@ -46,7 +47,7 @@ impl ExecutionStore for PostgresStore {
         let device_id = column::text(execution.device_id.clone());
         let device = reach::devices(who).and("id = ?", [&device_id]);
         let session = self.begin().await?;
-        let added = add(&session, &device, execution).await;
+        let added = add(&session, &device, &who.to_string(), execution).await;
         Ok(session.settle(added).await?)
     }
 
@@ -76,8 +77,17 @@ impl ExecutionStore for PostgresStore {
             )));
         }
         let condition = reach::executions(who).and("id = ?", [&column::text(id.to_owned())]);
+        let is_cancelled_by_somebody = end.status == ExecutionStatus::Cancelled
+            && matches!(who, Principal::LocalAdmin { .. } | Principal::Operator { .. });
         let session = self.begin().await?;
-        let finish = finish(&session, &condition, end, now).await;
+        let end = async {
+            let finish = finish(&session, &condition, end, now).await?;
+            if finish == Finish::Recorded && is_cancelled_by_somebody {
+                keep_cancellation(&session, id, &who.to_string(), now).await?;
+            }
+            Ok(finish)
+        };
+        let finish = end.await;
         Ok(session.settle(finish).await?)
     }
 
@@ -130,18 +140,19 @@ impl ExecutionStore for PostgresStore {
     }
 }
 
-async fn add(session: &Session, device: &Condition, new: NewExecution) -> Result<Execution, Fault> {
+async fn add(session: &Session, device: &Condition, by: &str, new: NewExecution) -> Result<Execution, Fault> {
     // The device stays until this is committed: it is not removed under an execution that is being added.
     let owner = session
         .row(
             &format!(
-                "select user_id from agent_devices where {} for share",
+                "select user_id, tenant_id from agent_devices where {} for share",
                 numbered(device.sql(), 0)
             ),
             &after(&[], device),
         )
         .await?;
-    let owner: String = owner.ok_or(StoreError::NotFound(Kind::Device))?.try_get(0)?;
+    let owner = owner.ok_or(StoreError::NotFound(Kind::Device))?;
+    let (owner, tenant): (String, String) = (owner.try_get(0)?, owner.try_get(1)?);
     let created_at = Timestamp(new.created_at);
     let agent = dispatch_agent(session, &owner, created_at).await?;
     let mut metadata = json!({ "executor": column::text(new.executor) });
@@ -166,11 +177,42 @@ async fn add(session: &Session, device: &Condition, new: NewExecution) -> Result
     if added.is_none() {
         return Err(StoreError::Conflict("an execution with this id".to_owned()).into());
     }
+    NewAct {
+        at: new.created_at,
+        by,
+        owner: Some((&tenant, &owner)),
+        what: "execution.dispatch",
+        subject: &new.id,
+    }
+    .keep(session)
+    .await?;
     let by_id = Condition::default().and("id = ?", [&new.id]);
     session
         .first(SELECT, &by_id, read_execution)
         .await?
         .ok_or_else(|| Fault::damaged_row("a new execution"))
+}
+
+/// An execution names no tenant: that of its user stands for it.
+async fn keep_cancellation(session: &Session, id: &str, by: &str, now: UnixMillis) -> Result<(), Fault> {
+    let row = session
+        .row(
+            "select users.tenant_id, owner_id from forge_executions left join users on users.id = owner_id
+             where forge_executions.id = $1",
+            &[&id],
+        )
+        .await?
+        .ok_or_else(|| Fault::damaged_row("an execution"))?;
+    let (tenant, user): (Option<&str>, &str) = (row.try_get(0)?, row.try_get(1)?);
+    NewAct {
+        at: now,
+        by,
+        owner: tenant.map(|tenant| (tenant, user)),
+        what: "execution.cancel",
+        subject: id,
+    }
+    .keep(session)
+    .await
 }
 
 /// The id of the owner's agent for dispatches, made where there is none. An id derived from the owner needs no random

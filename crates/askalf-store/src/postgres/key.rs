@@ -1,6 +1,6 @@
-//! Keys.
+//! Keys, as operators handle them.
 
-use askalf_bridge_auth::{KeyDigest, KeyPrefix, KeyRecord, KeyStatus, Lookup, Scopes, UnixMillis};
+use askalf_bridge_auth::{KeyDigest, KeyPrefix, KeyRecord, KeyStatus, Lookup, Scope, Scopes, UnixMillis};
 use askalf_bridge_core::stores::{Key, KeyStore, KeyUse, Kind, NewKey, Principal, StoreError};
 use async_trait::async_trait;
 use tokio_postgres::Row;
@@ -8,19 +8,22 @@ use tokio_postgres::Row;
 use super::{
     PostgresStore,
     fault::Fault,
-    key_lookup::{AFTER_ID, BY_IDS, FROM_FIRST},
-    session::Session,
+    key_lookup::{self, AFTER_ID, BY_IDS, FROM_FIRST},
+    session::{Session, after, numbered},
     timestamp::{self, Timestamp},
+    trail::NewAct,
 };
-use crate::{column, reach};
+use crate::{
+    column,
+    reach::{self, Condition},
+};
 
 const SELECT: &str =
     "select api_keys.id, tenant_id, user_id, name, key_prefix, scopes, status, device_id, created_at,
     expires_at, revoked_at, last_used_at, usage_count
     from api_keys left join askalf_key_devices on askalf_key_devices.key_id = api_keys.id";
 
-/// The most ids of one [`KeyStore::keys_now`], and the most rows of one [`KeyStore::all_keys`].
-const MAX_IDS: usize = 1000;
+const GONE: StoreError = StoreError::NotFound(Kind::Key);
 
 #[async_trait]
 impl KeyStore for PostgresStore {
@@ -29,6 +32,9 @@ impl KeyStore for PostgresStore {
     }
 
     async fn add_key(&self, who: &Principal, key: NewKey) -> Result<Key, StoreError> {
+        if matches!(who, Principal::Device { .. }) {
+            return Err(StoreError::User("a device cannot make keys".to_owned()));
+        }
         let session = self.begin().await?;
         let added = add(&session, who, key).await;
         Ok(session.settle(added).await?)
@@ -45,22 +51,12 @@ impl KeyStore for PostgresStore {
     }
 
     async fn revoke_key(&self, who: &Principal, id: &str, now: UnixMillis) -> Result<Key, StoreError> {
-        if matches!(who, Principal::Device { .. }) {
-            return Err(StoreError::NotFound(Kind::Key));
-        }
-        let condition = reach::keys(who).and("api_keys.id = ?", [&column::text(id.to_owned())]);
+        let condition = operators_key(who, id)?;
         let session = self.begin().await?;
         let revoke = async {
-            session
-                .update(
-                    "update api_keys set status = 'revoked', revoked_at = coalesce(revoked_at, $1)
-                     where status <> 'revoked'",
-                    &[&Timestamp(now)],
-                    &condition,
-                )
-                .await?;
+            revoke(&session, &condition, &who.to_string(), now).await?;
             let key = session.first(SELECT, &condition, read_key).await?;
-            key.ok_or_else(|| StoreError::NotFound(Kind::Key).into())
+            key.ok_or_else(|| GONE.into())
         };
         let key = revoke.await;
         Ok(session.settle(key).await?)
@@ -92,33 +88,64 @@ impl KeyStore for PostgresStore {
         let condition = reach::keys(who).and("api_keys.id = ?", [&column::text(id.to_owned())]);
         let session = self.session().await?;
         let key = session.first(SELECT, &condition, read_key).await?;
-        key.ok_or(StoreError::NotFound(Kind::Key))
+        key.ok_or(GONE)
     }
 
-    async fn rotate_key(&self, _: &Principal, _: &str, _: NewKey, _: UnixMillis) -> Result<Key, StoreError> {
-        Err(StoreError::Unavailable("not yet".to_owned()))
+    async fn rotate_key(
+        &self,
+        who: &Principal,
+        id: &str,
+        new: NewKey,
+        old_ends: UnixMillis,
+    ) -> Result<Key, StoreError> {
+        let condition = operators_key(who, id)?;
+        let session = self.begin().await?;
+        let rotated = rotate(&session, who, &condition, new, old_ends).await;
+        Ok(session.settle(rotated).await?)
     }
 
     async fn repair_key_prefix(
         &self,
-        _: &Principal,
-        _: &str,
-        _: &KeyPrefix,
-        _: &str,
-        _: UnixMillis,
+        who: &Principal,
+        id: &str,
+        prefix: &KeyPrefix,
+        preview: &str,
+        now: UnixMillis,
     ) -> Result<Key, StoreError> {
-        Err(StoreError::Unavailable("not yet".to_owned()))
+        let condition = operators_key(who, id)?;
+        let preview = column::varchar("preview of the key", preview.to_owned(), 20)?;
+        let session = self.begin().await?;
+        let repair = async {
+            session
+                .update(
+                    "update api_keys set key_prefix = $1, key_preview = $2 where true",
+                    &[&prefix.as_str(), &preview],
+                    &condition,
+                )
+                .await?;
+            let key = session.first(SELECT, &condition, read_key).await?.ok_or(GONE)?;
+            let owner = key.user_id.as_deref().map(|user| (key.tenant_id.as_str(), user));
+            act(&who.to_string(), now, owner, "key.repair", &key.id)
+                .keep(&session)
+                .await?;
+            Ok(key)
+        };
+        let key = repair.await;
+        let key = session.settle(key).await?;
+        // What it has left must not be searched for a moment longer.
+        self.malformed.forget();
+        Ok(key)
     }
 
     async fn keys_now(&self, ids: &[String]) -> Result<Vec<KeyRecord>, StoreError> {
-        Ok(self.records(BY_IDS, &[&&ids[..ids.len().min(MAX_IDS)]]).await?)
+        Ok(self.records(BY_IDS, &[&ids]).await?)
     }
 
-    async fn all_keys(&self, after: Option<&str>, limit: u32) -> Result<Vec<KeyRecord>, StoreError> {
-        let limit = i64::from(limit).min(MAX_IDS as i64);
-        let records = match after {
-            Some(after) => {
-                self.records(AFTER_ID, &[&column::text(after.to_owned()), &limit])
+    async fn all_keys(&self, after_id: Option<&str>, limit: u32) -> Result<Vec<KeyRecord>, StoreError> {
+        let limit = i64::from(limit.min(reach::MAX_ROWS));
+        let records = match after_id {
+            Some(id) => {
+                self.records(AFTER_ID, &[&column::text(id.to_owned()), &limit])
                     .await
             }
             None => self.records(FROM_FIRST, &[&limit]).await,
@@ -131,47 +158,127 @@ impl KeyStore for PostgresStore {
     }
 
     async fn keep_digests(&self, digests: &[KeyDigest]) -> Result<(), StoreError> {
-        let ids: Vec<&str> = digests.iter().map(|digest| digest.key_id.as_str()).collect();
-        let secrets: Vec<&str> = digests
-            .iter()
-            .map(|digest| digest.digest_key_id.as_str())
-            .collect();
-        let values: Vec<&[u8]> = digests
-            .iter()
-            .map(|digest| digest.digest.as_bytes().as_slice())
-            .collect();
-        let bindings: Vec<&[u8]> = digests.iter().map(|digest| digest.binding.as_slice()).collect();
-        // The last one of a key counts, as if they came one by one. In the order of the ids, for the same reason as above.
-        let insert = "insert into askalf_key_digests (key_id, digest_key_id, digest, binding)
-             select distinct on (id) id, secret, value, binding
-             from unnest($1::text[], $2::text[], $3::bytea[], $4::bytea[]) with ordinality
-               as kept (id, secret, value, binding, place)
-             where exists (select 1 from api_keys where api_keys.id = kept.id)
-             order by id, place desc
-             on conflict (key_id) do update
-               set digest_key_id = excluded.digest_key_id, digest = excluded.digest, binding = excluded.binding";
-        self.session()
-            .await?
-            .execute(insert, &[&ids, &secrets, &values, &bindings])
+        let session = self.begin().await?;
+        let kept = key_lookup::keep_digests(&session, digests).await;
+        Ok(session.settle(kept).await?)
+    }
+}
+
+/// One key that a principal may change; no device may, not even its own.
+fn operators_key(who: &Principal, id: &str) -> Result<Condition, StoreError> {
+    match who {
+        Principal::Device { .. } => Err(GONE),
+        _ => Ok(reach::keys(who).and("api_keys.id = ?", [&column::text(id.to_owned())])),
+    }
+}
+
+fn act<'a>(
+    by: &'a str,
+    at: UnixMillis,
+    owner: Option<(&'a str, &'a str)>,
+    what: &'static str,
+    subject: &'a str,
+) -> NewAct<'a> {
+    NewAct {
+        at,
+        by,
+        owner,
+        what,
+        subject,
+    }
+}
+
+async fn add(session: &Session, who: &Principal, key: NewKey) -> Result<Key, Fault> {
+    let owner = Owner::of_new(session, who, key.user_id.as_deref()).await?;
+    insert(session, &owner, &key).await?;
+    act(&who.to_string(), key.created_at, owner.ids(), "key.mint", &key.id)
+        .keep(session)
+        .await?;
+    by_id(session, &key.id).await
+}
+
+/// Revokes the keys of `condition` that are not revoked.
+pub(super) async fn revoke(
+    session: &Session,
+    condition: &Condition,
+    by: &str,
+    now: UnixMillis,
+) -> Result<(), Fault> {
+    let sql = format!(
+        "update api_keys set status = 'revoked', revoked_at = coalesce(revoked_at, $1)
+         where status <> 'revoked' and {} returning id, tenant_id, user_id",
+        numbered(condition.sql(), 1)
+    );
+    for row in session.rows(&sql, &after(&[&Timestamp(now)], condition)).await? {
+        let (id, tenant, user): (&str, &str, Option<&str>) =
+            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        act(by, now, user.map(|user| (tenant, user)), "key.revoke", id)
+            .keep(session)
             .await?;
-        Ok(())
     }
+    Ok(())
 }
 
-pub(super) async fn add(session: &Session, who: &Principal, key: NewKey) -> Result<Key, Fault> {
-    if matches!(who, Principal::Device { .. }) {
-        return Err(StoreError::User("a device cannot make keys".to_owned()).into());
+async fn rotate(
+    session: &Session,
+    who: &Principal,
+    condition: &Condition,
+    new: NewKey,
+    old_ends: UnixMillis,
+) -> Result<Key, Fault> {
+    let now = new.created_at;
+    let old = session.first(SELECT, condition, read_key).await?.ok_or(GONE)?;
+    if old.status == KeyStatus::Revoked {
+        return Err(
+            StoreError::Invalid("the key is revoked, so nothing can take its place".to_owned()).into(),
+        );
     }
-    let (tenant_id, user_id) = owner_of_new(session, who, key.user_id.as_deref()).await?;
-    insert(session, &key, (&tenant_id, &user_id)).await?;
-    let condition = reach::keys(&Principal::Bridge).and("api_keys.id = ?", [&key.id]);
+    if old.expires_at.is_some_and(|end| end <= now) {
+        return Err(
+            StoreError::Invalid("the key has expired, so nothing can take its place".to_owned()).into(),
+        );
+    }
+    let owner = Owner::of_new(session, who, old.user_id.as_deref()).await?;
+    let new = NewKey {
+        device_id: match &old.device_id {
+            Some(device_id) => Some(device_id.clone()),
+            None => device_to_keep(session, &old).await?,
+        },
+        scopes: old.scopes,
+        ..new
+    };
+    insert(session, &owner, &new).await?;
+    let ends = old.expires_at.map_or(old_ends, |end| end.min(old_ends));
     session
-        .first(SELECT, &condition, read_key)
-        .await?
-        .ok_or_else(|| Fault::damaged_row("a new key"))
+        .execute(
+            "update api_keys set expires_at = $1 where id = $2",
+            &[&Timestamp(ends), &old.id],
+        )
+        .await?;
+    act(&who.to_string(), now, owner.ids(), "key.rotate", &old.id)
+        .keep(session)
+        .await?;
+    by_id(session, &new.id).await
 }
 
-async fn insert(session: &Session, key: &NewKey, owner: (&str, &str)) -> Result<(), Fault> {
+/// The device that registered with a key which is not bound: its next key is, so that the device stays the one it was. An
+/// operator's key is left as it is, since a bound one is no operator's.
+async fn device_to_keep(session: &Session, old: &Key) -> Result<Option<String>, Fault> {
+    if old.scopes.contains(&Scope::Admin) {
+        return Ok(None);
+    }
+    let row = session
+        .row(
+            "select id from agent_devices where api_key_id = $1 and tenant_id = $2 and user_id = $3
+             order by created_at, id limit 1",
+            &[&old.id, &old.tenant_id, &old.user_id],
+        )
+        .await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
+}
+
+/// Adds a key for `owner`, whatever user `key` names.
+pub(super) async fn insert(session: &Session, owner: &Owner, key: &NewKey) -> Result<(), Fault> {
     let name = column::varchar("name of the key", key.name.clone(), 255)?;
     let preview = column::varchar("preview of the key", key.preview.clone(), 20)?;
     // Looked up and not left to an index: the forge's table may hold prefixes that are shared or made up. Two that are
@@ -192,8 +299,8 @@ async fn insert(session: &Session, key: &NewKey, owner: (&str, &str)) -> Result<
              values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict (id) do nothing",
             &[
                 &key.id,
-                &owner.0,
-                &owner.1,
+                &owner.tenant_id,
+                &owner.user_id,
                 &name,
                 &key.hash.to_string(),
                 &prefix,
@@ -207,55 +314,97 @@ async fn insert(session: &Session, key: &NewKey, owner: (&str, &str)) -> Result<
     if added == 0 {
         return Err(StoreError::Conflict("a key with this id".to_owned()).into());
     }
-    match &key.device_id {
-        Some(device_id) => bind(session, &key.id, device_id, owner).await,
-        None => Ok(()),
-    }
-}
-
-async fn bind(session: &Session, key_id: &str, device_id: &str, owner: (&str, &str)) -> Result<(), Fault> {
-    let bound = session
-        .execute(
-            "insert into askalf_key_devices (key_id, device_id)
-             select $1, id from agent_devices where id = $2 and tenant_id = $3 and user_id = $4",
-            &[&key_id, &column::text(device_id.to_owned()), &owner.0, &owner.1],
-        )
-        .await?;
-    if bound == 0 {
-        return Err(StoreError::NotFound(Kind::Device).into());
+    if let Some(device_id) = &key.device_id {
+        owner.check_device(session, device_id).await?;
+        session
+            .execute(
+                "insert into askalf_key_devices (key_id, device_id) values ($1, $2)",
+                &[&key.id, &device_id],
+            )
+            .await?;
     }
     Ok(())
 }
 
-/// Tenant and user of something new. An operator makes things for itself alone; who sees everybody must name one of
-/// several.
-pub(super) async fn owner_of_new(
-    session: &Session,
-    who: &Principal,
-    named: Option<&str>,
-) -> Result<(String, String), Fault> {
-    let own = who.owner();
-    let wanted = named.or(own.map(|(_, user)| user));
-    let rows = session
-        .rows(
-            "select tenant_id, id from users
-             where status is distinct from 'deleted' and ($1::text is null or id = $1)
-               and ($2::text is null or (tenant_id = $2 and id = $3))
-             limit 2",
-            &[
-                &wanted.map(|user| column::text(user.to_owned())),
-                &own.map(|(tenant, _)| tenant),
-                &own.map(|(_, user)| user),
-            ],
-        )
-        .await?;
-    let trouble = match (rows.as_slice(), wanted) {
-        ([one], _) => return Ok((one.try_get(0)?, one.try_get(1)?)),
-        ([], Some(name)) => format!("there is no user '{}'", name.escape_debug()),
-        ([], None) => "there is no user yet".to_owned(),
-        _ => "there are several users: one must be named".to_owned(),
-    };
-    Err(StoreError::User(trouble).into())
+async fn by_id(session: &Session, id: &str) -> Result<Key, Fault> {
+    let condition = Condition::default().and("api_keys.id = ?", [id]);
+    session
+        .first(SELECT, &condition, read_key)
+        .await?
+        .ok_or_else(|| Fault::damaged_row("a new key"))
+}
+
+/// Tenant and user of a new key or code.
+pub(super) struct Owner {
+    pub(super) tenant_id: String,
+    pub(super) user_id: String,
+}
+
+impl Owner {
+    /// An operator makes keys for itself alone; who sees everybody must name one of several.
+    pub(super) async fn of_new(
+        session: &Session,
+        who: &Principal,
+        named: Option<&str>,
+    ) -> Result<Self, Fault> {
+        let own = who.owner();
+        let wanted = named.or(own.map(|(_, user)| user));
+        let mut condition = Condition::default().and("status is distinct from 'deleted'", []);
+        if let Some(user) = wanted {
+            condition = condition.and("id = ?", [&column::text(user.to_owned())]);
+        }
+        if let Some((tenant, user)) = own {
+            condition = condition.and("tenant_id = ? and id = ?", [tenant, user]);
+        }
+        let sql = format!(
+            "select tenant_id, id from users where {} limit 2",
+            numbered(condition.sql(), 0)
+        );
+        let rows = session.rows(&sql, &after(&[], &condition)).await?;
+        let trouble = match (rows.as_slice(), wanted) {
+            ([one], _) => {
+                return Ok(Self {
+                    tenant_id: one.try_get(0)?,
+                    user_id: one.try_get(1)?,
+                });
+            }
+            ([], Some(name)) => format!("there is no user '{}'", name.escape_debug()),
+            ([], None) => "there is no user yet".to_owned(),
+            _ => "there are several users: one must be named".to_owned(),
+        };
+        Err(StoreError::User(trouble).into())
+    }
+
+    pub(super) fn ids(&self) -> Option<(&str, &str)> {
+        Some((&self.tenant_id, &self.user_id))
+    }
+
+    /// Whether the user is still there.
+    pub(super) async fn exists(&self, session: &Session) -> Result<bool, Fault> {
+        let row = session
+            .row(
+                "select 1 from users where id = $1 and tenant_id = $2 and status is distinct from 'deleted'",
+                &[&self.user_id, &self.tenant_id],
+            )
+            .await?;
+        Ok(row.is_some())
+    }
+
+    /// A key acts as a device of its own user alone. The device is not removed until the transaction ends.
+    pub(super) async fn check_device(&self, session: &Session, device_id: &str) -> Result<(), Fault> {
+        let row = session
+            .row(
+                "select 1 from agent_devices where id = $1 and tenant_id = $2 and user_id = $3 for key share",
+                &[
+                    &column::text(device_id.to_owned()),
+                    &self.tenant_id,
+                    &self.user_id,
+                ],
+            )
+            .await?;
+        row.map(drop)
+            .ok_or_else(|| StoreError::NotFound(Kind::Device).into())
+    }
 }
 
 fn read_key(row: &Row) -> Result<Key, Fault> {

@@ -1,6 +1,8 @@
 //! Keys as a check of a token reads them.
 
-use askalf_bridge_auth::{KeyRecord, Lookup, UserStatus};
+use std::collections::HashSet;
+
+use askalf_bridge_auth::{KeyDigest, KeyRecord, Lookup, UserStatus};
 use askalf_bridge_core::stores::StoreError;
 use tokio_postgres::Row;
 
@@ -8,6 +10,7 @@ use super::{
     PostgresStore,
     fault::Fault,
     key::{key_status, scopes},
+    session::Session,
     timestamp,
 };
 use crate::{MAX_KEYS_PER_PREFIX, column};
@@ -85,6 +88,47 @@ impl PostgresStore {
     ) -> Result<Vec<KeyRecord>, Fault> {
         self.rows(sql, values).await?.iter().map(read_record).collect()
     }
+}
+
+/// Keeps digests, one per key and one key per digest: the last of each counts.
+pub(super) async fn keep_digests(session: &Session, digests: &[KeyDigest]) -> Result<(), Fault> {
+    let (mut keys, mut values) = (HashSet::new(), HashSet::new());
+    let mut kept: Vec<&KeyDigest> = digests
+        .iter()
+        .rev()
+        .filter(|digest| {
+            keys.insert(&digest.key_id) && values.insert((&digest.digest_key_id, digest.digest.as_bytes()))
+        })
+        .collect();
+    // In one order, so that two of these do not wait for each other.
+    kept.sort_by(|one, other| one.key_id.cmp(&other.key_id));
+    let ids: Vec<&str> = kept.iter().map(|digest| digest.key_id.as_str()).collect();
+    let secrets: Vec<&str> = kept.iter().map(|digest| digest.digest_key_id.as_str()).collect();
+    let values: Vec<&[u8]> = kept
+        .iter()
+        .map(|digest| digest.digest.as_bytes().as_slice())
+        .collect();
+    let bindings: Vec<&[u8]> = kept.iter().map(|digest| digest.binding.as_slice()).collect();
+    session
+        .execute(
+            "delete from askalf_key_digests using unnest($1::text[], $2::text[], $3::bytea[]) as kept (id, secret, value)
+             where digest_key_id = kept.secret and digest = kept.value and key_id <> kept.id
+               and exists (select 1 from api_keys where api_keys.id = kept.id)",
+            &[&ids, &secrets, &values],
+        )
+        .await?;
+    session
+        .execute(
+            "insert into askalf_key_digests (key_id, digest_key_id, digest, binding)
+             select id, secret, value, binding
+             from unnest($1::text[], $2::text[], $3::bytea[], $4::bytea[]) as kept (id, secret, value, binding)
+             where exists (select 1 from api_keys where api_keys.id = kept.id)
+             on conflict (key_id) do update
+               set digest_key_id = excluded.digest_key_id, digest = excluded.digest, binding = excluded.binding",
+            &[&ids, &secrets, &values, &bindings],
+        )
+        .await?;
+    Ok(())
 }
 
 fn read_record(row: &Row) -> Result<KeyRecord, Fault> {

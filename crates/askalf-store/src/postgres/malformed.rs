@@ -51,7 +51,7 @@ impl MalformedKeys {
     pub(super) async fn ids(&self, pool: &Pool, patience: Duration) -> Result<Arc<[String]>, Fault> {
         let found = self.found(pool, patience).await?;
         if found.ids.len() > MAX_KEYS_PER_PREFIX {
-            let text = format!("more than {MAX_KEYS_PER_PREFIX} keys have a malformed prefix");
+            let text = format!("more than {MAX_KEYS_PER_PREFIX} keys share no well-formed prefix");
             return Err(StoreError::Unavailable(text).into());
         }
         Ok(found.ids)

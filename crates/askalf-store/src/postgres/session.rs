@@ -124,6 +124,24 @@ impl Session {
             .transpose()
     }
 
+    /// The same, held against changes by others until the transaction ends.
+    pub(super) async fn first_locked<T>(
+        &self,
+        select: &str,
+        condition: &Condition,
+        read: impl FnOnce(&Row) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        let sql = format!(
+            "{select} where {} limit 1 for no key update",
+            numbered(condition.sql(), 0)
+        );
+        self.row(&sql, &after(&[], condition))
+            .await?
+            .as_ref()
+            .map(read)
+            .transpose()
+    }
+
     /// How many rows that meet a condition `update` changed. The condition's values come after `first`.
     pub(super) async fn update(
         &self,
