@@ -142,7 +142,6 @@ fn session_settings(options: &PostgresOptions) -> String {
     let limit = options.statement_timeout.as_millis().clamp(1, i32::MAX as u128);
     format!(
         "set statement_timeout = {limit};
-         set lock_timeout = {limit};
          set idle_in_transaction_session_timeout = {limit};
          set default_transaction_isolation = 'read committed';
          set standard_conforming_strings = on;

@@ -89,18 +89,21 @@ impl Cluster {
 
     /// Kills the server at once, as the system would when memory is short, and waits until all of it has gone.
     pub(crate) fn kill(&self) {
-        let main = self.pid().expect("a server that runs");
+        let main = self.pid().unwrap();
         let children: Vec<u32> = children_of(main);
         signal("KILL", main);
         wait("the killed server to be gone", || {
             !exists(main) && !children.iter().any(|child| exists(*child))
         });
+        // Where nobody has asked yet how it ended, its process id still counts as taken.
+        for lock in ["data/postmaster.pid", ".s.PGSQL.5432.lock"] {
+            fs::remove_file(self.folder.join(lock)).unwrap();
+        }
     }
 
     /// Starts the server that was killed.
-    pub(crate) fn restart(&mut self) {
-        // The lock files of a dead server are left behind. The keeper of the old one removes the folder when it ends, so it
-        // stays, and this start is nobody's child but its own.
+    pub(crate) fn restart(&self) {
+        // Not a child of the keeper, which finds it by its process id all the same.
         let log = fs::File::create(self.folder.join("restart.log")).unwrap();
         give(&self.folder.join("restart.log"), self.account.as_ref());
         let status = as_account(&self.bin.join("pg_ctl"), self.account.as_ref())
@@ -253,7 +256,7 @@ fn children_of(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-fn signal(name: &str, pid: u32) {
+pub(crate) fn signal(name: &str, pid: u32) {
     let status = Command::new("kill")
         .args(["-s", name, &pid.to_string()])
         .status()

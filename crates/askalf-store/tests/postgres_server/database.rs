@@ -87,6 +87,10 @@ impl Database {
         connect(&self.url).await
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) async fn open(&self) -> PostgresStore {
         PostgresStore::connect(&self.url, &options()).await.unwrap()
     }
