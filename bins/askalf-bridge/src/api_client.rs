@@ -53,7 +53,7 @@ impl ApiClient {
             }
             let held = match home.lock()? {
                 Lock::Taken(lock) => {
-                    let bridge = open_bridge(home, Default::default()).await?;
+                    let (bridge, _database) = open_bridge(home, Default::default()).await?;
                     let uid = rustix::process::geteuid().as_raw();
                     return Ok(Self::InProcess(router(bridge, Transport::Local { uid }), lock));
                 }
@@ -97,6 +97,11 @@ impl ApiClient {
         let response = self.send(method, path, body).await?;
         let bytes = whole(response.into_body()).await?;
         serde_json::from_slice(&bytes).map_err(|_| foreign())
+    }
+
+    /// Sends a request whose answer has no body.
+    pub(crate) async fn tell(&mut self, method: Method, path: &str) -> Result<(), Failure> {
+        self.send(method, path, None::<&()>).await.map(drop)
     }
 
     /// Sends a request whose answer is a stream.

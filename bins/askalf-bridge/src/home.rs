@@ -55,10 +55,19 @@ impl Home {
     pub(crate) fn create(&self) -> Result<(), Failure> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
         made.map_err(|error| self.unusable(&describe(&error)))?;
-        let metadata = self
-            .folder
-            .metadata()
-            .map_err(|error| self.unusable(&describe(&error)))?;
+        self.check().map(drop)
+    }
+
+    /// Whether the folder is there; an error where it is and cannot be used.
+    pub(crate) fn check(&self) -> Result<bool, Failure> {
+        let metadata = match self.folder.metadata() {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(self.unusable(&describe(&error))),
+        };
+        if !metadata.is_dir() {
+            return Err(self.unusable("it is not a folder"));
+        }
         if metadata.uid() != rustix::process::geteuid().as_raw() {
             return Err(self.unusable("it belongs to another user"));
         }
@@ -67,7 +76,12 @@ impl Home {
                 .unusable("others may write to it")
                 .hint(format!("run: chmod 700 {}", self.folder.display())));
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// The folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     fn unusable(&self, why: &str) -> Failure {
@@ -81,6 +95,11 @@ impl Home {
     /// The socket through which commands reach a running bridge.
     pub(crate) fn socket(&self) -> PathBuf {
         self.folder.join("bridge.sock")
+    }
+
+    /// The file of the bridge's secret.
+    pub(crate) fn secret(&self) -> PathBuf {
+        self.folder.join("secret")
     }
 
     /// The database file.

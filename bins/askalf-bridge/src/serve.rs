@@ -4,19 +4,19 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::Context;
-use askalf_bridge_auth::UnixMillis;
 use askalf_bridge_core::{Bridge, BridgeOptions, Listener, ServeOptions, Transport, router};
 use askalf_cli::{ExitCode, Failure, print};
-use askalf_store::{OpenError, OpenOptions, SqliteStore};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::cli::Serve;
+use crate::database::{Database, now};
 use crate::home::{Home, HomeLock, Lock, describe};
+use crate::secret_file;
 
 /// How long a bridge that starts waits for whoever has its folder.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -31,11 +31,12 @@ pub(crate) async fn serve(home: &Home, arguments: Serve) -> anyhow::Result<ExitC
     let devices = listen(arguments.listen).await?;
     let address = devices.local_addr().context("the bound address cannot be read")?;
     let commands = listen_for_commands(home)?;
-    let bridge = open_bridge(
+    let (bridge, database) = open_bridge(
         home,
         BridgeOptions {
             strict_scopes: arguments.strict_scopes,
             allow_query_token: !arguments.no_query_token,
+            plain_pairing: arguments.pair_behind_proxy,
             interrupted_grace: Duration::from_secs(arguments.grace),
             ..BridgeOptions::default()
         },
@@ -81,6 +82,7 @@ pub(crate) async fn serve(home: &Home, arguments: Serve) -> anyhow::Result<ExitC
         bridge.shutdown().await;
     };
     tokio::join!(tcp, unix, stop);
+    database.close().await;
     // While the lock is held: nobody else's socket can be there.
     if let Err(error) = fs::remove_file(home.socket()) {
         tracing::debug!("the command socket was not removed: {}", describe(&error));
@@ -116,21 +118,16 @@ async fn take(home: &Home) -> Result<HomeLock, Failure> {
     }
 }
 
-/// The bridge on this home's database. The caller holds the lock.
-pub(crate) async fn open_bridge(home: &Home, options: BridgeOptions) -> Result<Bridge, Failure> {
-    let path = home.database()?;
-    let opened =
-        tokio::task::spawn_blocking(move || SqliteStore::open(&path, &OpenOptions::new(now()))).await;
-    let store = opened
-        .map_err(|_| Failure::new(ExitCode::Failed, "opening the database did not end"))?
-        .map_err(|error| {
-            let code = match error {
-                OpenError::Busy { .. } => ExitCode::TryAgain,
-                _ => ExitCode::Configuration,
-            };
-            Failure::new(code, &error).hint(error.hint())
-        })?;
-    Ok(Bridge::new(Arc::new(store), options, Arc::new(now)))
+/// The bridge on this home's database, and the database. The caller holds the lock.
+pub(crate) async fn open_bridge(home: &Home, options: BridgeOptions) -> Result<(Bridge, Database), Failure> {
+    let secret = secret_file::read_or_make(&home.secret())?;
+    let database = Database::open(home.database()?).await?;
+    let options = BridgeOptions {
+        secret: Some(secret),
+        ..options
+    };
+    let bridge = Bridge::new(database.store(), options, Arc::new(now));
+    Ok((bridge, database))
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
@@ -154,8 +151,4 @@ fn listen_for_commands(home: &Home) -> Result<UnixListener, Failure> {
     let listener = UnixListener::bind(&path).map_err(|error| unusable(&error))?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(|error| unusable(&error))?;
     Ok(listener)
-}
-
-fn now() -> UnixMillis {
-    UnixMillis::from_system_time(SystemTime::now())
 }

@@ -8,4 +8,4 @@ mod sqlite;
 
 #[cfg(feature = "postgres")]
 pub use postgres::{ConnectError, PostgresOptions, PostgresStore};
-pub use sqlite::{MAX_KEYS_PER_PREFIX, OpenError, OpenOptions, SqliteStore};
+pub use sqlite::{Inspection, MAX_KEYS_PER_PREFIX, OpenError, OpenOptions, SqliteStore};

@@ -1,5 +1,6 @@
 //! The stores on SQLite.
 
+mod backup;
 mod device;
 mod execution;
 mod fault;
@@ -20,6 +21,7 @@ use std::path::Path;
 use askalf_bridge_core::stores::StoreError;
 use rusqlite::Connection;
 
+pub use backup::Inspection;
 pub use key_lookup::MAX_KEYS_PER_PREFIX;
 pub use open::{OpenError, OpenOptions};
 

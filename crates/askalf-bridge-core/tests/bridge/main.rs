@@ -17,6 +17,10 @@ mod load;
 #[cfg(test)]
 mod logs;
 #[cfg(test)]
+mod operators;
+#[cfg(test)]
+mod pairing;
+#[cfg(test)]
 mod presence;
 #[cfg(test)]
 mod server;
