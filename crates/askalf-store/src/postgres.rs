@@ -28,6 +28,7 @@ use tokio_postgres::Row;
 pub use connect::PostgresOptions;
 pub use connect_error::ConnectError;
 
+use crate::Inspection;
 use claim::Claim;
 use fault::Fault;
 use malformed::MalformedKeys;
@@ -58,6 +59,22 @@ impl PostgresStore {
     /// [`ConnectError`]. A database that is not ours, or that a newer program migrated, is not changed.
     pub async fn connect(url: &str, options: &PostgresOptions) -> Result<Self, ConnectError> {
         connect::connect(url, options).await
+    }
+
+    /// Looks at a database without changing it.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::connect`], but for a database that another bridge uses: that one is looked at all the same.
+    pub async fn inspect(url: &str, options: &PostgresOptions) -> Result<Inspection, ConnectError> {
+        connect::inspect(url, options).await
+    }
+
+    /// What messages call the database of a URL: its name and its server, never a password.
+    ///
+    /// # Errors
+    /// [`ConnectError::Url`].
+    pub fn place(url: &str) -> Result<String, ConnectError> {
+        Ok(url::Address::parse(url)?.place())
     }
 
     /// Lets requests under way end, refuses later ones as unavailable, and gives the database free for

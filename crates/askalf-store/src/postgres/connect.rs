@@ -12,6 +12,7 @@ use super::{
     PostgresStore, claim::Claim, connect_error::ConnectError, malformed::MalformedKeys, migrate,
     session::Session, tls, url::Address,
 };
+use crate::Inspection;
 
 /// How much longer than the server's own limit a statement may go without an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -73,15 +74,13 @@ impl fmt::Debug for PostgresOptions {
 }
 
 pub(super) async fn connect(url: &str, options: &PostgresOptions) -> Result<PostgresStore, ConnectError> {
-    let mut address = Address::parse(url)?;
-    address.find_password(options.password.as_deref(), options.passfile.as_deref())?;
-    let place = address.place();
-    let pool = pool(&mut address, options)?;
-    let patience = options.statement_timeout.saturating_add(PATIENCE);
-
-    let client = pool.get().await;
-    let client = client.map_err(|error| ConnectError::from_fault(&place, error.into()))?;
-    let session = Session::new(client, patience);
+    let First {
+        address,
+        place,
+        pool,
+        session,
+    } = first(url, options).await?;
+    let patience = patience(options);
     warn_of_plain_connection(&session, &address, &place).await?;
     migrate::check(&session, &place).await?;
     // Before anything is written: a schema is not changed under a bridge that works on it.
@@ -99,6 +98,40 @@ pub(super) async fn connect(url: &str, options: &PostgresOptions) -> Result<Post
     })
 }
 
+pub(super) async fn inspect(url: &str, options: &PostgresOptions) -> Result<Inspection, ConnectError> {
+    let First { place, session, .. } = first(url, options).await?;
+    migrate::check(&session, &place).await
+}
+
+/// The first connection, before anything is asked or changed.
+struct First {
+    address: Address,
+    place: String,
+    pool: Pool,
+    session: Session,
+}
+
+async fn first(url: &str, options: &PostgresOptions) -> Result<First, ConnectError> {
+    let mut address = Address::parse(url)?;
+    address.find_password(options.password.as_deref(), options.passfile.as_deref())?;
+    let place = address.place();
+    let pool = pool(&mut address, options)?;
+    let client = pool.get().await;
+    let client = client.map_err(|error| ConnectError::from_fault(&place, error.into()))?;
+    let session = Session::new(client, patience(options));
+    Ok(First {
+        address,
+        place,
+        pool,
+        session,
+    })
+}
+
+/// How long a statement may go without an answer.
+fn patience(options: &PostgresOptions) -> Duration {
+    options.statement_timeout.saturating_add(PATIENCE)
+}
+
 fn pool(address: &mut Address, options: &PostgresOptions) -> Result<Pool, ConnectError> {
     let tls = tls::connector(address.encryption, address.root_certificate.as_deref())?;
     let config = &mut address.config;
@@ -107,7 +140,7 @@ fn pool(address: &mut Address, options: &PostgresOptions) -> Result<Pool, Connec
     }
     config
         .connect_timeout(options.connect_timeout)
-        .tcp_user_timeout(options.statement_timeout.saturating_add(PATIENCE))
+        .tcp_user_timeout(patience(options))
         .keepalives_idle(Duration::from_secs(30));
     let manager = Manager::from_config(
         config.clone(),

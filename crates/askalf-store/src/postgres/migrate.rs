@@ -8,6 +8,7 @@ use askalf_bridge_auth::UnixMillis;
 use tokio_postgres::types::ToSql;
 
 use super::{connect_error::ConnectError, fault::Fault, session::Session, timestamp::Timestamp};
+use crate::Inspection;
 
 struct Migration {
     version: i32,
@@ -144,8 +145,8 @@ enum Contents {
     Forge { missing: Vec<String> },
 }
 
-/// Whether the database is one to work on. Writes nothing.
-pub(super) async fn check(session: &Session, place: &str) -> Result<(), ConnectError> {
+/// Whether the database is one to work on, and its schema. Writes nothing.
+pub(super) async fn check(session: &Session, place: &str) -> Result<Inspection, ConnectError> {
     let failed = |fault| ConnectError::from_fault(place, fault);
     let place = place.to_owned();
     let found = version(session).await.map_err(failed)?;
@@ -156,9 +157,13 @@ pub(super) async fn check(session: &Session, place: &str) -> Result<(), ConnectE
             known: NEWEST,
         });
     }
+    let inspection = Inspection {
+        schema: found.into(),
+        newest: NEWEST.into(),
+    };
     match contents(session).await.map_err(failed)? {
-        Contents::Nothing => Ok(()),
-        Contents::Forge { missing } if missing.is_empty() => Ok(()),
+        Contents::Nothing => Ok(inspection),
+        Contents::Forge { missing } if missing.is_empty() => Ok(inspection),
         Contents::Forge { missing } => Err(ConnectError::Foreign {
             place,
             reason: format!("it lacks {}", missing.join(", ")),
@@ -186,7 +191,7 @@ pub(super) async fn bring_up_to_date(
         }
     }
     // Again: a newer program may have migrated it in between.
-    check(session, place).await
+    check(session, place).await.map(drop)
 }
 
 /// The newest migration that was applied; 0 where there is none.

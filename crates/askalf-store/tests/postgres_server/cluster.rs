@@ -87,6 +87,34 @@ impl Cluster {
         format!("postgres://postgres@{folder}/{database}")
     }
 
+    /// Runs SQL on a database of it as somebody with a shell does, and answers with what is printed.
+    pub(crate) fn sql(&self, database: &str, sql: &str) -> std::io::Result<String> {
+        let output = Command::new(self.bin.join("psql"))
+            .args([
+                "--no-psqlrc",
+                "--quiet",
+                "--tuples-only",
+                "--no-align",
+                "--set=ON_ERROR_STOP=1",
+            ])
+            .args([
+                "--username=postgres",
+                "--dbname",
+                database,
+                "--command",
+                sql,
+                "--host",
+            ])
+            .arg(&self.folder)
+            .output()?;
+        if !output.status.success() {
+            return Err(std::io::Error::other(
+                String::from_utf8_lossy(&output.stderr).into_owned(),
+            ));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// Kills the server at once, as the system would when memory is short, and waits until all of it has gone.
     pub(crate) fn kill(&self) {
         let main = self.pid().unwrap();
