@@ -1,5 +1,6 @@
 //! The bridge on the database of an existing forge, and on a PostgreSQL server that comes and goes.
 
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "the parts shared with the tests of the stores are helpers of tests")]
 
 #[path = "../../crates/askalf-store/tests/postgres_server/catalogue.rs"]

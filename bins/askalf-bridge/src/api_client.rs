@@ -127,11 +127,18 @@ impl ApiClient {
             .body(body)
             .map_err(|_| foreign())?;
         let response = match self {
-            Self::Running(sender) => timeout(ANSWER_WAIT, sender.send_request(request))
-                .await
-                .map_err(|_| silent())?
-                .map_err(|_| gone())?
-                .map(Body::new),
+            Self::Running(sender) => {
+                let answer = async {
+                    // After an earlier answer the connection takes a moment to be free again.
+                    sender.ready().await?;
+                    sender.send_request(request).await
+                };
+                timeout(ANSWER_WAIT, answer)
+                    .await
+                    .map_err(|_| silent())?
+                    .map_err(|_| gone())?
+                    .map(Body::new)
+            }
             Self::InProcess(router, _) => match router.clone().oneshot(request).await {
                 Ok(response) => response,
                 Err(never) => match never {},

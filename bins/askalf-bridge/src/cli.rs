@@ -91,6 +91,14 @@ pub(crate) struct Serve {
     #[arg(long, env = "ASKALF_BRIDGE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:3005")]
     pub listen: SocketAddr,
 
+    /// Speak TLS: PEM file with the bridge's certificate and those of its issuers; SIGHUP reads it again
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// PEM file with the certificate's key, closed to others
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
     /// Print the address that was bound as one line on standard output
     #[arg(long)]
     pub print_address: bool,

@@ -8,6 +8,7 @@ mod event_stream;
 mod home;
 mod secret_file;
 mod serve;
+mod tls_files;
 
 use std::process::ExitCode;
 

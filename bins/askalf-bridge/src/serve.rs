@@ -1,6 +1,7 @@
 //! `serve`: the bridge in the foreground.
 
 use std::fs;
+use std::future::pending;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::cli::Serve;
 use crate::database::{Database, now};
 use crate::home::{Home, HomeLock, Lock, describe};
 use crate::secret_file;
+use crate::tls_files::TlsFiles;
 
 /// How long a bridge that starts waits for whoever has its folder.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -28,6 +30,16 @@ pub(crate) async fn serve(home: &Home, arguments: Serve) -> anyhow::Result<ExitC
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be caught")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be caught")?;
 
+    let files = arguments.tls_cert.zip(arguments.tls_key);
+    let files = files.map(|(chain, key)| TlsFiles { chain, key });
+    let tls = match &files {
+        Some(files) => Some((
+            files.load().await?,
+            files,
+            signal(SignalKind::hangup()).context("signals cannot be caught")?,
+        )),
+        None => None,
+    };
     let devices = listen(arguments.listen).await?;
     let address = devices.local_addr().context("the bound address cannot be read")?;
     let commands = listen_for_commands(home)?;
@@ -47,18 +59,34 @@ pub(crate) async fn serve(home: &Home, arguments: Serve) -> anyhow::Result<ExitC
         .await
         .map_err(|error| Failure::new(ExitCode::TryAgain, &error).hint(error.hint()))?;
 
-    if !address.ip().is_loopback() {
+    if tls.is_none() && !address.ip().is_loopback() {
         tracing::warn!(
             "listening on {address} without TLS: keys cross the network readable unless a proxy in front encrypts"
         );
     }
-    tracing::info!("listening on {address}");
+    tracing::info!(
+        "listening on {address}{}",
+        if tls.is_some() { " with TLS" } else { "" }
+    );
     if arguments.print_address {
         print(&format!("{address}\n"))?;
     }
 
+    let listener = match &tls {
+        Some((tls, ..)) => Listener::Tls {
+            listener: devices,
+            tls: tls.clone(),
+        },
+        None => devices.into(),
+    };
+    let upkeep = async move {
+        match tls {
+            Some((tls, files, mut hangup)) => files.keep(&tls, &mut hangup).await,
+            None => pending().await,
+        }
+    };
     let tcp = askalf_bridge_core::serve(
-        devices,
+        listener,
         router(bridge.clone(), Transport::Tcp),
         ServeOptions::default(),
         bridge.shutting_down(),
@@ -81,7 +109,10 @@ pub(crate) async fn serve(home: &Home, arguments: Serve) -> anyhow::Result<ExitC
         tracing::info!("shutting down");
         bridge.shutdown().await;
     };
-    tokio::join!(tcp, unix, stop);
+    tokio::select! {
+        _ = async { tokio::join!(tcp, unix, stop) } => {}
+        () = upkeep => {}
+    }
     database.close().await;
     // While the lock is held: nobody else's socket can be there.
     if let Err(error) = fs::remove_file(home.socket()) {

@@ -11,5 +11,5 @@ mod table;
 pub use exit_code::ExitCode;
 pub use failure::{Failure, report};
 pub use logs::{LogFilterError, init_logs};
-pub use secret_input::read_token;
+pub use secret_input::{read_secret, read_token};
 pub use table::{Table, one_line, print, print_json};

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod bridge_secret;
+mod derivation;
 mod key_digest;
 mod key_hash;
 mod key_prefix;
@@ -28,6 +29,6 @@ pub use scope::{Scope, Scopes};
 pub use token::{Token, TokenError, TokenShape};
 pub use unix_millis::UnixMillis;
 pub use validator::{
-    Access, AuthenticatedKey, DerivationWanted, Lane, Lookup, LookupWanted, MAX_INDEXED_CANDIDATES, Step,
-    Validator, ValidatorOptions,
+    Access, AuthenticatedKey, DerivationWanted, Lane, Lookup, LookupWanted, MAX_INDEXED_CANDIDATES, Refused,
+    Step, Validator, ValidatorOptions,
 };

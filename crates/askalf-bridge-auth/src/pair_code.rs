@@ -29,6 +29,13 @@ const GROUP: usize = 4;
 /// # Ok::<(), askalf_bridge_auth::MintError>(())
 /// ```
 ///
+/// A code is no key, and cannot be sent as one:
+///
+/// ```compile_fail,E0308
+/// fn present(token: askalf_bridge_auth::Token) {}
+/// fn slip(code: askalf_bridge_auth::PairCode) { present(code) }
+/// ```
+///
 /// # Guessing
 ///
 /// There are 2^50, or 1.1 * 10^15, codes. Each try is a request to the bridge, and a code is good for minutes. Somebody

@@ -20,6 +20,8 @@ pub struct BridgeOptions {
     pub strict_scopes: bool,
     /// The bridge's secret, by which returning devices are known without a derivation. Without it each check derives.
     pub secret: Option<BridgeSecret>,
+    /// How often the keys of live sessions are checked again, at the latest: 30 s.
+    pub recheck_interval: Duration,
     /// Accept a token in the query of the URL, where proxies log it; with a warning each time. On by default, since the
     /// oldest agents know no other way.
     pub allow_query_token: bool,
@@ -42,7 +44,7 @@ pub struct BridgeOptions {
     pub shutdown_timeout: Duration,
     /// How many key derivations run at once: the number of cores.
     pub derivations: usize,
-    /// How many checks may wait for a derivation before more are answered `overloaded`: 1024, about 6 s of two cores.
+    /// How many checks may wait for a derivation before more are answered `overloaded`: 1024, about 5 s of two cores.
     pub derivations_waiting: usize,
     /// What an overloaded bridge tells its peers to wait: 5 s.
     pub overloaded_retry_after: Duration,
@@ -70,6 +72,7 @@ impl Default for BridgeOptions {
         Self {
             strict_scopes: false,
             secret: None,
+            recheck_interval: Duration::from_secs(30),
             allow_query_token: true,
             register_timeout: Duration::from_secs(30),
             heartbeat_interval: Duration::from_secs(30),

@@ -1,6 +1,6 @@
 //! The suite on PostgreSQL, and what PostgreSQL alone must do.
 
-#![cfg(feature = "postgres")]
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail it as its body does")]
 
 mod postgres_server;

@@ -12,6 +12,7 @@ use crate::cli::{CheckConfig, Serve};
 use crate::database::{inspect, shown};
 use crate::home::{Home, Location, describe};
 use crate::secret_file;
+use crate::tls_files::TlsFiles;
 
 /// Longest path of a socket, in bytes: `sun_path` of unix(7), without the byte that ends it.
 const MAX_SOCKET_PATH: usize = 107;
@@ -35,13 +36,14 @@ enum Outcome {
 
 pub(crate) async fn check_config(home: &Home, arguments: CheckConfig) -> anyhow::Result<ExitCode> {
     let runs = UnixStream::connect(home.socket()).await.is_ok();
-    let checks = [
+    let mut checks = vec![
         folder(home),
         socket(home),
         secret(home),
         database(home).await,
         listen(&arguments.serve, runs).await,
     ];
+    checks.extend(tls(arguments.serve).await);
     if arguments.json {
         show_json(&checks)?;
     } else {
@@ -157,6 +159,15 @@ async fn listen(arguments: &Serve, runs: bool) -> Check {
             failed("listen", &failure)
         }
     }
+}
+
+async fn tls(arguments: Serve) -> Option<Check> {
+    let (chain, key) = arguments.tls_cert.zip(arguments.tls_key)?;
+    let shown = chain.display().to_string();
+    Some(match (TlsFiles { chain, key }).load().await {
+        Ok(_) => ok("tls", format!("{shown} and its key belong together")),
+        Err(failure) => failed("tls", &failure),
+    })
 }
 
 fn ok(id: &'static str, message: String) -> Check {

@@ -1,8 +1,9 @@
 //! The real store, with a switch that makes it fail as a full disk would, and gates that hold a request up where a test
 //! wants it to be late.
 
-use std::sync::Arc;
+use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use askalf_bridge_auth::{KeyDigest, KeyPrefix, KeyRecord, Lookup, UnixMillis};
 use askalf_bridge_core::stores::{
@@ -17,6 +18,11 @@ use tokio::sync::{Notify, watch};
 pub(crate) struct FaultyStore {
     store: Arc<dyn Store>,
     fails: AtomicBool,
+    lookups: Mutex<Vec<&'static str>>,
+    /// What a foreign program did to the rows since they were checked.
+    change: Mutex<fn(&mut KeyRecord)>,
+    /// When live keys were asked for.
+    pub(crate) rechecked: Notify,
     /// After keys were looked up.
     pub(crate) looked_up: Gate,
     /// Before a device is marked as gone.
@@ -65,6 +71,9 @@ impl FaultyStore {
         Arc::new(Self {
             store,
             fails: AtomicBool::new(false),
+            lookups: Mutex::default(),
+            change: Mutex::new(|_| ()),
+            rechecked: Notify::new(),
             looked_up: Gate::new(),
             offline: Gate::new(),
             listing: Gate::new(),
@@ -73,6 +82,15 @@ impl FaultyStore {
 
     pub(crate) fn fail(&self, fails: bool) {
         self.fails.store(fails, Ordering::SeqCst);
+    }
+
+    /// The ways in which keys were looked up since this was last asked.
+    pub(crate) fn lookups(&self) -> Vec<&'static str> {
+        mem::take(&mut *self.lookups.lock().unwrap())
+    }
+
+    pub(crate) fn change_rows(&self, change: fn(&mut KeyRecord)) {
+        *self.change.lock().unwrap() = change;
     }
 
     fn store(&self) -> Result<&dyn Store, StoreError> {
@@ -86,6 +104,12 @@ impl FaultyStore {
 #[async_trait]
 impl KeyStore for FaultyStore {
     async fn find_keys(&self, lookup: &Lookup) -> Result<Vec<KeyRecord>, StoreError> {
+        self.lookups.lock().unwrap().push(match lookup {
+            Lookup::ByDigest { .. } => "digest",
+            Lookup::ByPrefix { .. } => "prefix",
+            Lookup::MalformedPrefix => "malformed",
+            _ => "other",
+        });
         let found = self.store()?.find_keys(lookup).await;
         self.looked_up.pass().await;
         found
@@ -131,7 +155,11 @@ impl KeyStore for FaultyStore {
     }
 
     async fn keys_now(&self, ids: &[String]) -> Result<Vec<KeyRecord>, StoreError> {
-        self.store()?.keys_now(ids).await
+        self.rechecked.notify_one();
+        let change = *self.change.lock().unwrap();
+        let mut rows = self.store()?.keys_now(ids).await?;
+        rows.iter_mut().for_each(change);
+        Ok(rows)
     }
 
     async fn all_keys(&self, after: Option<&str>, limit: u32) -> Result<Vec<KeyRecord>, StoreError> {

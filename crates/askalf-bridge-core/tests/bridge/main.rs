@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod api;
 #[cfg(test)]
+mod attempts;
+#[cfg(test)]
 mod authentication;
 #[cfg(test)]
 mod executions;
@@ -23,4 +25,10 @@ mod pairing;
 #[cfg(test)]
 mod presence;
 #[cfg(test)]
+mod recheck;
+#[cfg(test)]
+mod returning;
+#[cfg(test)]
 mod server;
+#[cfg(test)]
+mod tls;

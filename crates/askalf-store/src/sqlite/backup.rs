@@ -77,7 +77,11 @@ impl SqliteStore {
     pub fn inspect(path: &Path, options: &OpenOptions, whole: bool) -> Result<Inspection, OpenError> {
         let failed = |error: &rusqlite::Error| OpenError::from_sqlite(path, error);
         if let Err(error) = fs::metadata(path) {
-            return Err(open::file_error(path, open::plain_reason(&error), error));
+            let reason = match error.kind() {
+                io::ErrorKind::NotFound => "there is no such file",
+                _ => open::plain_reason(&error),
+            };
+            return Err(open::file_error(path, reason, error));
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(|error| failed(&error))?;
