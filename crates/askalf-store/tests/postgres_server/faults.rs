@@ -32,7 +32,7 @@ async fn no_answered_write_is_lost_when_the_server_is_killed() {
     let cluster = tokio::task::spawn_blocking(|| Cluster::start("")).await.unwrap();
     let url = cluster.url("postgres");
     let store = Arc::new(PostgresStore::connect(&url, &options()).await.unwrap());
-    connect(&url).await.batch_execute(SEED).await.unwrap();
+    tokio::task::block_in_place(|| cluster.sql("postgres", SEED)).unwrap();
     registered(&*store, "ann", "key_1", "dev_1").await;
 
     let stop = Arc::new(AtomicBool::new(false));
