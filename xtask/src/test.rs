@@ -12,7 +12,7 @@ use crate::totals::Totals;
 /// Runs the tests and prints their totals last.
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     let [setsid, coreutils] = tools::task_programs();
-    tools::require(&[tools::c_compiler(), setsid, coreutils])?;
+    tools::require(&[tools::c_compiler(), tools::postgresql(), setsid, coreutils])?;
     let binaries = cargo::build_for_tests()?;
 
     let mut all = vec!["test", "--no-fail-fast"];

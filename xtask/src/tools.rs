@@ -23,6 +23,7 @@ enum Remedy {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Package {
     CCompiler,
+    PostgreSql,
     /// By this name everywhere.
     Named(&'static str),
 }
@@ -57,6 +58,17 @@ pub(crate) fn task_programs() -> [Tool; 2] {
             remedy: Remedy::Install(Package::Named("coreutils")),
         },
     ]
+}
+
+/// The server that the stores are tested on, wherever the system puts it.
+pub(crate) fn postgresql() -> Tool {
+    let look = "command -v initdb || \"$(pg_config --bindir)/initdb\" --version || \
+        for file in /usr/lib/postgresql/*/bin/initdb /usr/local/pgsql/bin/initdb; do test -x \"$file\" && exit 0; done; exit 1";
+    Tool {
+        name: "a PostgreSQL server",
+        command: words(&["sh", "-c", look]),
+        remedy: Remedy::Install(Package::PostgreSql),
+    }
 }
 
 /// The formatter.
@@ -120,6 +132,7 @@ fn explain(missing: &[&Tool], manager: Option<&Manager>) -> String {
             (Remedy::Install(Package::CCompiler), None) => {
                 "install gcc or clang, or name one with CC".to_owned()
             }
+            (Remedy::Install(Package::PostgreSql), None) => "install PostgreSQL 15 or later".to_owned(),
             (Remedy::Install(Package::Named(name)), None) => format!("install {name}"),
         };
         format!("\n  {}: {remedy}", tool.name)
@@ -136,6 +149,7 @@ struct Manager {
     /// The list of packages is fetched first: a fresh system has none.
     updates: bool,
     c_compiler: &'static [&'static str],
+    postgresql: &'static str,
 }
 
 const MANAGERS: [Manager; 5] = [
@@ -145,6 +159,7 @@ const MANAGERS: [Manager; 5] = [
         unasked: Some("--yes"),
         updates: true,
         c_compiler: &["gcc", "libc6-dev"],
+        postgresql: "postgresql",
     },
     Manager {
         program: "dnf",
@@ -152,6 +167,7 @@ const MANAGERS: [Manager; 5] = [
         unasked: Some("--assumeyes"),
         updates: false,
         c_compiler: &["gcc"],
+        postgresql: "postgresql-server",
     },
     Manager {
         program: "apk",
@@ -159,6 +175,7 @@ const MANAGERS: [Manager; 5] = [
         unasked: None,
         updates: true,
         c_compiler: &["gcc", "musl-dev"],
+        postgresql: "postgresql",
     },
     Manager {
         program: "pacman",
@@ -166,6 +183,7 @@ const MANAGERS: [Manager; 5] = [
         unasked: Some("--noconfirm"),
         updates: false,
         c_compiler: &["gcc"],
+        postgresql: "postgresql",
     },
     Manager {
         program: "zypper",
@@ -173,6 +191,7 @@ const MANAGERS: [Manager; 5] = [
         unasked: Some("--no-confirm"),
         updates: false,
         c_compiler: &["gcc"],
+        postgresql: "postgresql-server",
     },
 ];
 
@@ -180,6 +199,7 @@ impl Manager {
     fn packages(&self, package: Package) -> Vec<&'static str> {
         match package {
             Package::CCompiler => self.c_compiler.to_vec(),
+            Package::PostgreSql => vec![self.postgresql],
             Package::Named(name) => vec![name],
         }
     }
