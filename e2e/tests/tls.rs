@@ -61,11 +61,49 @@ fn a_device_registers_and_works_over_tls() -> Result<()> {
     ensure!(output.stdout == "42\n", "{}", output.stdout);
     let status = agent.status()?;
     ensure!(status["bridge"] == format!("wss://localhost:{}/ws/agent-bridge", bridge.address().port()));
-    // Every later start finds the way in the file.
+    Ok(())
+}
+
+#[test]
+fn the_way_to_a_bridge_is_kept_for_that_bridge_and_dropped_for_another() -> Result<()> {
+    let certificates = Certificates::new()?;
+    let agent = Agent::new()?;
+    let pin = "ab".repeat(32);
+    let config = || -> Result<serde_json::Value> {
+        Ok(serde_json::from_slice(&fs::read(
+            agent.home().join("agent.json"),
+        )?)?)
+    };
+    let secret = agent.home().with_file_name("cf-secret");
+    fs::write(&secret, "0123456789abcdef\n")?;
+    let secret = secret.to_str().context("UTF-8")?;
+    let access = ["--cf-access-id", "id.access", "--cf-access-secret-file", secret];
+    let more = [&["--no-verify", "--tls-pin", &pin][..], &access].concat();
+    let url = "https://bridge.invalid:3005";
+    pair(&agent, url, askalf_e2e::KEY, &certificates, &more)?.expect_code(0)?;
+    let first = config()?;
     ensure!(
-        agent.run(&["pair", "-"])?.code != 0,
-        "nothing on standard input is no key"
+        first["tlsPins"][0] == pin && first["cfAccessId"] == "id.access",
+        "{first}"
     );
+    ensure!(first["caFile"] == certificates.ca().to_str().context("UTF-8")?);
+    ensure!(first["cfAccessSecretFile"] == secret && !first.to_string().contains("0123456789abcdef\""));
+
+    let pair_again = |url: &str| {
+        agent
+            .run_with_input(
+                &["pair", "-", "--no-verify", "--url", url],
+                askalf_e2e::KEY.as_bytes(),
+            )?
+            .expect_code(0)
+    };
+    pair_again("wss://BRIDGE.invalid:3005/")?;
+    ensure!(config()?["tlsPins"][0] == pin, "the same bridge");
+    pair_again("https://bridge.invalid")?;
+    let other = config()?;
+    for field in ["caFile", "tlsPins", "cfAccessId", "cfAccessSecretFile"] {
+        ensure!(other[field].is_null(), "{other}");
+    }
     Ok(())
 }
 
@@ -241,5 +279,121 @@ fn a_daemon_whose_proxy_setting_cannot_be_read_says_so_and_dials_nobody() -> Res
         refused.stderr
     );
     ensure!(!refused.stderr.contains("hunter2"));
+    Ok(())
+}
+
+/// A pairing code with these arguments.
+fn code(bridge: &Bridge, arguments: &[&str]) -> Result<String> {
+    let mut all = vec!["pair-code", "new", "--json"];
+    all.extend(arguments);
+    let made = bridge.run(&all)?.expect_code(0)?.json()?;
+    made["code"].as_str().map(str::to_owned).context("no code")
+}
+
+#[test]
+fn a_code_pairs_a_device_and_another_one_pairs_it_again_as_the_same() -> Result<()> {
+    let certificates = Certificates::new()?;
+    let bridge = Bridge::start_secured(&certificates)?;
+    let (ca, url) = (certificates.ca(), bridge.secure_url());
+    let ca = ca.to_str().context("UTF-8")?;
+    let mut agent = Agent::new()?;
+    let first = code(&bridge, &["--name", "kitchen"])?;
+    let typed = first.to_lowercase().replace('-', " ");
+    let paired = agent
+        .run(&["pair", &typed, "--url", &url, "--ca-file", ca])?
+        .expect_code(0)?;
+    ensure!(
+        paired.stdout.contains("Paired: the bridge at"),
+        "{}",
+        paired.stdout
+    );
+    ensure!(!agent.home().join("state/pair-nonce").exists());
+    let device = agent.start()?;
+    let devices = bridge.devices()?;
+    ensure!(
+        devices.len() == 1 && devices[0]["device_name"] == "kitchen",
+        "{devices:?}"
+    );
+
+    let stranger = Agent::new()?;
+    let refused = stranger
+        .run(&["pair", &first, "--url", &url, "--ca-file", ca])?
+        .expect_code(78)?;
+    ensure!(
+        refused.stderr.contains("not, or no longer, good"),
+        "{}",
+        refused.stderr
+    );
+    ensure!(!stranger.home().join("agent.json").exists());
+
+    // URL and CA come from the file, the code from standard input.
+    let skip = agent.daemon()?.lines().len();
+    let second = code(&bridge, &["--name", "again", "--device", &device])?;
+    agent
+        .run_with_input(&["pair", "-"], format!("{second}\n").as_bytes())?
+        .expect_code(0)?;
+    ensure!(agent.wait_registered_after(skip)? == device);
+    ensure!(bridge.devices()?.len() == 1);
+    Ok(())
+}
+
+#[test]
+fn a_pair_that_was_cut_off_goes_on_with_the_same_code() -> Result<()> {
+    let certificates = Certificates::new()?;
+    let bridge = Bridge::start_secured(&certificates)?;
+    let (ca, url) = (certificates.ca(), bridge.secure_url());
+    let ca = ca.to_str().context("UTF-8")?;
+    let agent = Agent::new()?;
+    let code = code(&bridge, &["--name", "kitchen"])?;
+    let pair = ["pair", &code, "--url", &url, "--ca-file", ca];
+    // What a `pair` leaves that dies after the exchange: its nonce, and no key.
+    let nonce = agent.home().join("state/pair-nonce");
+    let leave = || -> Result<()> {
+        fs::create_dir_all(agent.home().join("state"))?;
+        fs::set_permissions(agent.home(), fs::Permissions::from_mode(0o700))?;
+        Ok(fs::write(&nonce, "000102030405060708090a0b0c0d0e0f\n")?)
+    };
+    leave()?;
+    agent
+        .run(&[&pair[..], &["--no-verify"]].concat())?
+        .expect_code(0)?;
+    fs::remove_file(agent.home().join("agent.json"))?;
+    leave()?;
+    agent.run(&pair)?.expect_code(0)?;
+    ensure!(!nonce.exists());
+    let keys = bridge.run(&["keys", "list", "--json"])?.json()?;
+    ensure!(keys.as_array().is_some_and(|keys| keys.len() == 1), "{keys}");
+    Ok(())
+}
+
+#[test]
+fn what_is_no_code_and_no_key_is_sent_nowhere() -> Result<()> {
+    let agent = Agent::new()?;
+    // Nobody listens: whatever were sent would fail otherwise.
+    for (given, text) in [
+        ("K7QM-2F9X-TBX4", "the pairing code is mistyped"),
+        ("dear-diary", "no known shape of a key"),
+    ] {
+        let refused = agent
+            .run(&["pair", given, "--url", "https://127.0.0.1:1"])?
+            .expect_code(2)?;
+        ensure!(refused.stderr.contains(text), "{}", refused.stderr);
+    }
+    let remote = [
+        "pair",
+        "K7QM-2F9X-TBX3",
+        "--url",
+        "http://bridge.invalid",
+        "--insecure",
+    ];
+    let refused = agent.run(&remote)?.expect_code(78)?;
+    ensure!(
+        refused
+            .stderr
+            .contains("would cross the network to bridge.invalid in plain text"),
+        "{}",
+        refused.stderr
+    );
+    ensure!(!agent.home().join("agent.json").exists());
     Ok(())
 }

@@ -88,35 +88,11 @@ pub(crate) async fn pair(vault: Vault, arguments: Pair) -> anyhow::Result<ExitCo
     let (token, nonce) = match given {
         Given::Key(token) => (token, None),
         Given::Code(code) => {
-            present.vault.create()?;
             let nonce = PairNonceFile::new(present.vault.home());
-            let named = arguments.name.as_ref().or(present.config.device_name.as_ref());
-            let redemption = Redemption {
-                url,
-                route: Arc::new(present.route()?),
-                code,
-                nonce: nonce.take()?,
-                device_name: device_facts(named.cloned()).name,
-                device_id: DeviceIdFile::new(present.vault.home())
-                    .load()
-                    .ok()
-                    .flatten()
-                    .filter(|_| same_bridge),
-                timings: Timings::default(),
-            };
-            let has_name = named.is_some();
-            let redeemed = redeem(&redemption).await.map_err(|error| {
-                let code = if error.is_open() {
-                    ExitCode::Unavailable
-                } else {
-                    ExitCode::Configuration
-                };
-                Failure::new(code, &error).hint(error.hint())
-            })?;
-            if !has_name {
-                present.config.device_name = redeemed.name;
-            }
-            (redeemed.key, Some(nonce))
+            let token = present
+                .exchange(code, url, arguments.name.as_deref(), same_bridge, &nonce)
+                .await?;
+            (token, Some(nonce))
         }
     };
     let outcome = present
@@ -262,6 +238,44 @@ impl Present {
             config.cf_access_secret_file = Some(absolute(&file)?);
         }
         Ok(())
+    }
+
+    /// Exchanges a code for a key. The device goes by the name that came with the code, where it has none yet.
+    async fn exchange(
+        &mut self,
+        code: PairCode,
+        url: String,
+        name: Option<&str>,
+        same_bridge: bool,
+        nonce: &PairNonceFile,
+    ) -> Result<Token, Failure> {
+        self.vault.create()?;
+        let name = name
+            .map(str::to_owned)
+            .or_else(|| self.config.device_name.clone());
+        let is_named = name.is_some();
+        let known_as = DeviceIdFile::new(self.vault.home()).load().ok().flatten();
+        let redemption = Redemption {
+            url,
+            route: Arc::new(self.route()?),
+            code,
+            nonce: nonce.take()?,
+            device_name: device_facts(name).name.unwrap_or_default(),
+            device_id: known_as.filter(|_| same_bridge),
+            timings: Timings::default(),
+        };
+        let redeemed = redeem(&redemption).await.map_err(|error| {
+            let code = if error.is_open() {
+                ExitCode::Unavailable
+            } else {
+                ExitCode::Configuration
+            };
+            Failure::new(code, &error).hint(error.hint())
+        })?;
+        if !is_named {
+            self.config.device_name = redeemed.name;
+        }
+        Ok(redeemed.key)
     }
 
     fn route(&self) -> Result<Route, Failure> {

@@ -49,9 +49,9 @@ pub struct Redemption {
     pub code: PairCode,
     /// Drawn once per code and kept until the key is: whoever repeats an exchange with it gets the same key again.
     pub nonce: PairNonce,
-    /// What the bridge shall call the device; `None` leaves it to the code.
-    pub device_name: Option<String>,
-    /// The id that the device has.
+    /// What the device calls itself: for the bridge's log.
+    pub device_name: String,
+    /// The id that the device has: for the bridge's log. Which device a code pairs again is said by the code.
     pub device_id: Option<String>,
     /// How long to wait for what.
     pub timings: Timings,
@@ -204,8 +204,7 @@ pub(crate) async fn redeem_on(dialer: &dyn Dial, redemption: &Redemption) -> Res
 struct Question<'a> {
     code: String,
     nonce: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    device_name: Option<&'a str>,
+    device_name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     device_id: Option<&'a str>,
 }
@@ -266,7 +265,7 @@ impl Redemption {
         let question = Question {
             code: self.code.to_string(),
             nonce: self.nonce.to_string(),
-            device_name: self.device_name.as_deref(),
+            device_name: &self.device_name,
             device_id: self.device_id.as_deref(),
         };
         let body = serde_json::to_vec(&question).unwrap_or_default();

@@ -21,7 +21,7 @@ fn redemption(url: &str) -> Redemption {
         route: Arc::default(),
         code: PairCode::mint().unwrap(),
         nonce: PairNonce::parse(NONCE).unwrap(),
-        device_name: Some("laptop".to_owned()),
+        device_name: "laptop".to_owned(),
         device_id: None,
         timings: Timings::default(),
     }
