@@ -84,6 +84,16 @@ fn a_key_is_minted_for_a_time_shown_and_named_twice_with_a_warning() -> Result<(
         .expect_code(0)?;
     ensure!(people.stdout.contains("status     active"), "{people:?}");
 
+    let bare = bridge
+        .run(&["keys", "mint", "--device", "--name", "bare", "--json"])?
+        .json()?;
+    let bare = bridge
+        .run(&["keys", "show", text(&bare, "id")?, "--json"])?
+        .json()?;
+    ensure!(
+        bare["scopes"] == json!(["device"]) && bare["device_id"].is_null(),
+        "{bare}"
+    );
     let second = bridge.run(&mint)?;
     let warning = format!("key {} is named 'laptop' too", text(&first, "id")?);
     ensure!(second.stderr.contains(&warning), "{second:?}");

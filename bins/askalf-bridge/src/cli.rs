@@ -27,7 +27,7 @@ pub(crate) struct Cli {
     #[arg(long, global = true, env = "ASKALF_BRIDGE_HOME", value_name = "DIR", hide_env_values = true)]
     pub home: Option<PathBuf>,
 
-    /// Database: the path of an SQLite file, or sqlite:PATH [default: bridge.db in the home]
+    /// Database: the path of an SQLite file, or postgres://USER@HOST/DATABASE [default: bridge.db in the home]
     #[arg(long, global = true, env = "ASKALF_BRIDGE_DATABASE", value_name = "URL", hide_env_values = true)]
     pub database: Option<String>,
 

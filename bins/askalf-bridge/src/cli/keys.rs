@@ -125,10 +125,10 @@ pub(crate) struct KeyFacts {
     /// User that owns it; needed where several exist
     #[arg(long)]
     pub user: Option<String>,
-    /// Device that it is bound to, by id or unique name: it acts as that device alone, and retires the device's older keys
-    /// when it is first used
-    #[arg(long, value_name = "DEVICE")]
-    pub device: Option<String>,
+    /// A device's key, as by default; with an id or unique name bound to that device: it acts as that one alone, and retires
+    /// its older keys when it is first used
+    #[arg(long, value_name = "DEVICE", num_args = 0..=1)]
+    pub device: Option<Option<String>>,
     /// What it may do: device (default) or admin; repeatable
     #[arg(long = "scope", value_name = "SCOPE")]
     pub scopes: Vec<String>,

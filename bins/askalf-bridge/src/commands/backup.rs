@@ -22,7 +22,7 @@ pub(super) const SECRET: &str = "secret";
 pub(crate) async fn backup(home: &Home, arguments: Backup) -> anyhow::Result<ExitCode> {
     // Without a slash at its end, which would make the folder a part of its own path.
     let folder: PathBuf = arguments.folder.components().collect();
-    let from = home.database()?;
+    let from = home.database_file()?;
     let secret = secret_file::read(&home.secret())?;
     if fs::symlink_metadata(&folder).is_ok() {
         return Err(exists(&folder).into());

@@ -1,17 +1,15 @@
 //! `check-config`: what `serve` would start with.
 
 use std::fs;
-use std::path::PathBuf;
 
 use askalf_cli::{ExitCode, Failure, Table, print};
-use askalf_store::SqliteStore;
 use serde::Serialize;
 use tokio::net::TcpListener;
 
 use super::show_json;
 use crate::cli::{CheckConfig, Serve};
-use crate::database::{blocking, open_options};
-use crate::home::{Home, describe};
+use crate::database::{inspect, shown};
+use crate::home::{Home, Location, describe};
 use crate::local_socket;
 use crate::secret_file;
 use crate::tls_files::TlsFiles;
@@ -105,11 +103,12 @@ fn secret(home: &Home) -> Check {
 
 async fn database(home: &Home) -> Check {
     let path = match home.database() {
-        Ok(path) => path,
+        Ok(Location::File(path)) => path,
+        Ok(server) => return inspected(server).await,
         Err(failure) => return failed("database", &failure),
     };
     match fs::symlink_metadata(&path) {
-        Ok(_) => inspected(path).await,
+        Ok(_) => inspected(Location::File(path)).await,
         Err(_)
             if path
                 .parent()
@@ -127,9 +126,12 @@ async fn database(home: &Home) -> Check {
     }
 }
 
-async fn inspected(path: PathBuf) -> Check {
-    let shown = path.display().to_string();
-    match blocking(move || SqliteStore::inspect(&path, &open_options(), false)).await {
+async fn inspected(location: Location) -> Check {
+    let shown = match shown(&location) {
+        Ok(shown) => shown,
+        Err(failure) => return failed("database", &failure),
+    };
+    match inspect(location).await {
         Ok(found) if found.schema == found.newest => {
             ok("database", format!("{shown} has schema {}", found.schema))
         }

@@ -1,29 +1,25 @@
 //! `migrate`
 
 use askalf_cli::{ExitCode, Failure, print};
-use askalf_store::SqliteStore;
 use serde_json::json;
 
 use super::show_json;
 use crate::cli::Migrate;
-use crate::database::{Database, blocking, open_options};
+use crate::database::{Database, inspect, shown};
 use crate::home::{Home, HomeLock, Lock};
 
 pub(crate) async fn migrate(home: &Home, arguments: Migrate) -> anyhow::Result<ExitCode> {
     home.create()?;
     let _lock = locked(home)?;
-    let path = home.database()?;
-    let database = Database::open(path.clone()).await?;
+    let location = home.database()?;
+    let shown = shown(&location)?;
+    let database = Database::open(location.clone()).await?;
     database.close().await;
-    let inspected = blocking({
-        let path = path.clone();
-        move || SqliteStore::inspect(&path, &open_options(), false)
-    })
-    .await?;
+    let inspected = inspect(location).await?;
     if arguments.json {
         show_json(&json!({ "schema": inspected.schema }))?;
     } else {
-        print(&format!("{} has schema {}.\n", path.display(), inspected.schema))?;
+        print(&format!("{shown} has schema {}.\n", inspected.schema))?;
     }
     Ok(ExitCode::Done)
 }

@@ -97,11 +97,15 @@ pub(super) async fn import(
 }
 
 fn of_facts(name: String, facts: KeyFacts) -> MintKey {
+    let mut scopes = facts.scopes;
+    if facts.device.is_some() && !scopes.is_empty() && !scopes.iter().any(|scope| scope == "device") {
+        scopes.push("device".to_owned());
+    }
     MintKey {
         name,
         user: facts.user,
-        scopes: facts.scopes,
-        device: facts.device,
+        scopes,
+        device: facts.device.flatten(),
         ttl_seconds: facts.expires.map(|expires| expires.as_secs()),
     }
 }

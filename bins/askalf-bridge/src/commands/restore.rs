@@ -23,7 +23,7 @@ pub(crate) async fn restore(home: &Home, arguments: Restore) -> anyhow::Result<E
     home.create()?;
     let _lock = locked(home)?;
     let from = arguments.folder.join(DATABASE);
-    let database = home.database()?;
+    let database = home.database_file()?;
     let secret = secret_file::read(&arguments.folder.join(SECRET))?;
     // Read whole before anything is touched: what is damaged restores nothing.
     blocking({

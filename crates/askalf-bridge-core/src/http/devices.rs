@@ -6,8 +6,8 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use http::StatusCode;
 
-use super::HttpError;
 use super::input::{Limit, PathId, UrlQuery};
+use super::{HttpError, to_the_end};
 use crate::api::DeviceView;
 use crate::bridge::{Core, Phase};
 use crate::link::Closing;
@@ -39,8 +39,7 @@ pub(super) async fn remove(
     PathId(device): PathId,
 ) -> Result<Json<DeviceView>, HttpError> {
     let device = dispatch::find_device(&bridge.core, &who, &device).await?;
-    removed(&bridge.core, &who, &device).await?;
-    Ok(Json(device.into()))
+    Ok(Json(removed(bridge, who, device).await?.into()))
 }
 
 pub(super) async fn disconnect(
@@ -62,7 +61,15 @@ pub(super) fn as_seen(core: &Core, mut device: Device) -> Device {
 }
 
 /// Removes a device and ends its session: one whose key acts as this device alone hears that the key is revoked.
-pub(super) async fn removed(core: &Core, who: &Principal, device: &Device) -> Result<(), HttpError> {
+pub(super) async fn removed(bridge: Bridge, who: Principal, device: Device) -> Result<Device, HttpError> {
+    to_the_end(async move {
+        remove_and_close(&bridge.core, &who, &device).await?;
+        Ok(device)
+    })
+    .await
+}
+
+async fn remove_and_close(core: &Core, who: &Principal, device: &Device) -> Result<(), HttpError> {
     core.store.remove_device(who, &device.id, core.now()).await?;
     tracing::info!(device = device.id, by = %who, "a device was removed");
     let Some(link) = core.hub.of_device(&device.id) else {

@@ -62,7 +62,7 @@ pub(super) async fn remove(
     PathId(id): PathId,
 ) -> Result<Json<Value>, HttpError> {
     let device = by_id(&bridge.core, &who, &id).await?;
-    removed(&bridge.core, &who, &device).await?;
+    removed(bridge, who, device).await?;
     Ok(Json(json!({ "deleted": true })))
 }
 

@@ -3,8 +3,8 @@
 use axum::extract::State;
 use axum::{Extension, Json};
 
-use super::HttpError;
 use super::input::{Limit, PathId, UrlQuery};
+use super::{HttpError, to_the_end};
 use crate::Bridge;
 use crate::api::KeyView;
 use crate::stores::Principal;
@@ -31,8 +31,11 @@ pub(super) async fn revoke(
     Extension(who): Extension<Principal>,
     PathId(id): PathId,
 ) -> Result<Json<KeyView>, HttpError> {
-    let key = bridge.core.store.revoke_key(&who, &id, bridge.core.now()).await?;
-    tracing::info!(key = id, by = %who, "a key was revoked");
-    bridge.core.key_revoked(&id);
-    Ok(Json(key.into()))
+    to_the_end(async move {
+        let key = bridge.core.store.revoke_key(&who, &id, bridge.core.now()).await?;
+        tracing::info!(key = id, by = %who, "a key was revoked");
+        bridge.core.key_revoked(&id);
+        Ok(Json(key.into()))
+    })
+    .await
 }

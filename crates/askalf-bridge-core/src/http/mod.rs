@@ -16,6 +16,8 @@ mod trail;
 mod users;
 mod views;
 
+use std::future::Future;
+
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::middleware;
@@ -99,6 +101,15 @@ pub fn router(bridge: Bridge, transport: Transport) -> Router {
         .method_not_allowed_fallback(no_method)
         .fallback(no_route)
         .with_state(bridge)
+}
+
+/// Does what a request asks for to its end, also when whoever asked leaves meanwhile: a half of it must not stand.
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, HttpError>> + Send + 'static,
+) -> Result<T, HttpError> {
+    tokio::spawn(work)
+        .await
+        .map_err(|_| HttpError::internal("request-lost", "the request was lost"))?
 }
 
 /// Whether devices may come: a load balancer sends them elsewhere otherwise.

@@ -10,7 +10,7 @@ use super::{
     open::{self, OpenError, OpenOptions},
 };
 
-/// What stands in a database file.
+/// What stands in a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Inspection {
     /// The schema it has; 0 where it is empty.

@@ -137,3 +137,36 @@ fn read_act(row: &Row<'_>) -> Result<Act, Fault> {
         subject: row.get(4)?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{OpenOptions, sqlite::open};
+
+    #[test]
+    fn acts_beyond_the_last_hundred_thousand_are_forgotten() {
+        let connection = open::open_memory(&OpenOptions::new(UnixMillis(0))).unwrap();
+        let act = |subject| NewAct {
+            at: UnixMillis(0),
+            by: "uid 0".to_owned(),
+            owner: None,
+            what: "key.mint",
+            subject,
+        };
+        for subject in ["first", "second"] {
+            act(subject).keep(&connection).unwrap();
+        }
+        let skip = "update sqlite_sequence set seq = ? where name = 'askalf_acts'";
+        connection.execute(skip, [MAX_ACTS]).unwrap();
+        act("newest").keep(&connection).unwrap();
+        let mut statement = connection
+            .prepare("select subject from askalf_acts order by id")
+            .unwrap();
+        let left: Vec<String> = statement
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        assert_eq!(left, ["second", "newest"]);
+    }
+}
