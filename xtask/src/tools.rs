@@ -161,8 +161,8 @@ pub(crate) fn wine() -> Tool {
 
 /// The server that the stores are tested on, wherever the system puts it.
 pub(crate) fn postgresql() -> Tool {
-    let look = "command -v initdb || \"$(pg_config --bindir)/initdb\" --version || \
-        for file in /usr/lib/postgresql/*/bin/initdb /usr/local/pgsql/bin/initdb; do test -x \"$file\" && exit 0; done; exit 1";
+    let look = "for file in \"$(command -v initdb)\" \"$(pg_config --bindir)/initdb\" /usr/lib/postgresql/*/bin/initdb \
+        /usr/local/pgsql/bin/initdb; do test -x \"$file\" && exit 0; done; exit 1";
     Tool {
         name: "a PostgreSQL server",
         command: words(&["sh", "-c", look]),
