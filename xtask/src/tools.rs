@@ -170,6 +170,15 @@ pub(crate) fn postgresql() -> Tool {
     }
 }
 
+/// The headers of OpenSSL, a peer of a bench.
+pub(crate) fn openssl() -> Tool {
+    Tool {
+        name: "OpenSSL with its headers",
+        command: words(&["pkg-config", "--exists", "openssl"]),
+        remedy: Remedy::Install(Package::Debian("pkg-config libssl-dev")),
+    }
+}
+
 /// The formatter.
 pub(crate) fn rustfmt() -> Tool {
     component(
