@@ -153,7 +153,7 @@ fn commands_on_a_server_tell_what_they_did_or_why_not() -> Result<()> {
         "{migrated}"
     );
     let checked = bridge
-        .run(&["check-config", "--database", &url])?
+        .run(&["check-config", "--database", &url, "--listen", "127.0.0.1:0"])?
         .expect_code(0)?;
     ensure!(checked.stdout.contains("commands on"), "{checked:?}");
     // Without a bridge a command works on the database itself.

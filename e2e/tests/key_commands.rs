@@ -368,7 +368,11 @@ fn the_configuration_is_checked_without_a_change() -> Result<()> {
         bad.stdout.contains("others may read it (hint: run: chmod 600"),
         "{bad:?}"
     );
-    ensure_refused(bridge.run(&["serve"])?, 78, "others may read it")?;
+    ensure_refused(
+        bridge.run(&["serve", "--listen", "127.0.0.1:0"])?,
+        78,
+        "others may read it",
+    )?;
 
     fs::remove_dir_all(bridge.home())?;
     let fresh = bridge.run(&check)?.json()?;
