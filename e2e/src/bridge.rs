@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::binaries::{Binaries, binaries};
+use crate::certificates::Certificates;
 use crate::command::Output;
 use crate::process::Process;
 use crate::program::{Kind, Program};
@@ -63,6 +64,20 @@ impl Bridge {
         Ok(bridge)
     }
 
+    /// Starts a bridge in a new scratch folder that speaks TLS.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start_secured(certificates: &Certificates) -> Result<Self> {
+        let (chain, key) = (certificates.chain(), certificates.key());
+        let path = |path: &Path| {
+            path.to_str()
+                .map(str::to_owned)
+                .context("a path that is not UTF-8")
+        };
+        Self::start_with(&["--tls-cert", &path(&chain)?, "--tls-key", &path(&key)?])
+    }
+
     /// Starts a bridge in this folder.
     ///
     /// # Errors
@@ -101,6 +116,11 @@ impl Bridge {
     /// Its URL as an agent takes it.
     pub fn url(&self) -> String {
         format!("ws://{}", self.address)
+    }
+
+    /// Its URL by TLS.
+    pub fn secure_url(&self) -> String {
+        format!("https://localhost:{}", self.address.port())
     }
 
     /// The running server.

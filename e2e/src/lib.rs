@@ -6,6 +6,7 @@
 mod agent;
 mod binaries;
 mod bridge;
+mod certificates;
 mod command;
 mod old_agent;
 mod old_forge;
@@ -19,6 +20,7 @@ mod websocket;
 pub use agent::{Agent, OnDisk};
 pub use binaries::{Binaries, binaries, workspace_root};
 pub use bridge::{Bridge, Dispatch, MintedKey};
+pub use certificates::Certificates;
 pub use command::{Output, run};
 pub use old_agent::OldAgent;
 pub use old_forge::{DEVICE as OLD_FORGE_DEVICE, ForgeEvent, Habit, OldForge};

@@ -102,7 +102,7 @@ fn no_key_at_all() -> Result<()> {
     let cases: [(&[u8], &str); 4] = [
         (b"\n", "the key is empty"),
         // Not something that happened to be in the clipboard.
-        (b"dear diary", "white space"),
+        (b"dear diary", "no known shape of a key"),
         (b"dear-diary", "no known shape of a key"),
         (&[0xff; 40], "not text"),
     ];

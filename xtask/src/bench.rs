@@ -5,14 +5,16 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use askalf_e2e::{Agent, Binaries, Bridge};
+use askalf_e2e::{Agent, Binaries, Bridge, workspace_root};
 
+use crate::cluster::Cluster;
 use crate::{benchmarks_page, cargo, lines, tools};
 
 /// What can be measured.
 pub(crate) const LIST: &str = "\
 start  the agent's way from its start to registered, its memory, the size of the binaries
-load   one load and unseal of the credential, beside the derivation that agents 2.0 to 3.2 made for each";
+load   one load and unseal of the credential, beside the derivation that agents 2.0 to 3.2 made for each
+auth   checks of keys: one derivation by five implementations, up to a million keys, the old algorithm, a fleet";
 
 const RUNS: usize = 20;
 
@@ -26,6 +28,32 @@ struct Figures {
     idle_rss_kib: u64,
     agent_bytes: u64,
     bridge_bytes: u64,
+}
+
+/// Measures checks of keys and writes their section of docs/benchmarks.md.
+pub(crate) fn auth() -> Result<()> {
+    tools::require(&[tools::c_compiler(), tools::openssl(), tools::postgresql()])?;
+    println!("Building in release (a workspace of its own, with the peers: minutes) ...");
+    // What would slow filling down is for crashes, and reads do without.
+    let cluster = Cluster::start("synchronous_commit = off\n");
+    cluster.sql("postgres", "create database bench")?;
+    let manifest = workspace_root()?.join("benches/Cargo.toml");
+    let output = cargo::cargo(&["run", "--locked", "--release", "--manifest-path"])?
+        .arg(manifest)
+        .arg("--")
+        .arg(cluster.url("bench"))
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cargo cannot be run")?;
+    ensure!(output.status.success(), "the benches failed");
+    let body = format!(
+        "Measured by `cargo xtask bench auth` on {}. Release build, without sockets: the bridge's own check as a library call, on SQLite in a file \
+         and on PostgreSQL over its local socket.\n\n{}",
+        machine(),
+        String::from_utf8(output.stdout)?
+    );
+    benchmarks_page::write("Checks of keys", &body)
 }
 
 /// Measures loads and writes their section of docs/benchmarks.md.

@@ -10,7 +10,7 @@ use askalf_e2e::workspace_root;
 use crate::tools;
 
 /// The targets: the files in `fuzz/fuzz_targets`.
-const TARGETS: [&str; 1] = ["agent_json"];
+const TARGETS: [&str; 4] = ["agent_json", "key_hash", "pair_code", "token"];
 const SECONDS: u64 = 600;
 /// Longest input in bytes: a little over the largest agent.json that is read.
 const MAX_LEN: usize = 66_000;
@@ -96,14 +96,14 @@ mod tests {
 
     #[test]
     fn arguments_name_targets_and_a_time() {
-        assert_eq!(parse(&[]).unwrap(), (vec!["agent_json"], SECONDS));
+        assert_eq!(parse(&[]).unwrap(), (TARGETS.to_vec(), SECONDS));
         assert_eq!(
             parse(&["agent_json", "--seconds", "5"]).unwrap(),
             (vec!["agent_json"], 5)
         );
         assert_eq!(
             parse(&["other"]).unwrap_err().to_string(),
-            "no fuzz target 'other'; there is: agent_json"
+            "no fuzz target 'other'; there is: agent_json, key_hash, pair_code, token"
         );
         assert!(parse(&["--seconds", "soon"]).is_err());
     }

@@ -5,6 +5,14 @@ mod bench;
 mod benchmarks_page;
 mod cargo;
 mod ci;
+#[allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "the throwaway server of the tests, which fails as a test does"
+)]
+#[path = "../../crates/askalf-store/tests/postgres_server/cluster.rs"]
+mod cluster;
 mod demo;
 mod fuzz;
 mod lines;
@@ -65,6 +73,7 @@ fn main() -> ExitCode {
         }
         ["bench", "start"] => bench::start(),
         ["bench", "load"] => bench::load(),
+        ["bench", "auth"] => bench::auth(),
         ["prove", "cred"] => prove::cred(),
         ["fuzz", arguments @ ..] => fuzz::run(arguments),
         ["mutants", arguments @ ..] => mutants::run(arguments),

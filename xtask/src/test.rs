@@ -19,7 +19,7 @@ const SLOW: &str =
 /// Runs the tests and prints their totals last, with what was not run.
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     let [setsid, coreutils] = tools::task_programs();
-    tools::require(&[tools::c_compiler(), setsid, coreutils])?;
+    tools::require(&[tools::c_compiler(), tools::postgresql(), setsid, coreutils])?;
     // A test does without it, and says so.
     tools::offer(&[tools::strace()]);
     let binaries = cargo::build_for_tests()?;

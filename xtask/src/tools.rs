@@ -23,6 +23,7 @@ enum Remedy {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Package {
     CCompiler,
+    PostgreSql,
     /// By this name everywhere.
     Named(&'static str),
     /// By this name on Debian; elsewhere it is not packaged in a way that is known here.
@@ -158,6 +159,26 @@ pub(crate) fn wine() -> Tool {
     }
 }
 
+/// The server that the stores are tested on, wherever the system puts it.
+pub(crate) fn postgresql() -> Tool {
+    let look = "for file in \"$(command -v initdb)\" \"$(pg_config --bindir)/initdb\" /usr/lib/postgresql/*/bin/initdb \
+        /usr/local/pgsql/bin/initdb; do test -x \"$file\" && exit 0; done; exit 1";
+    Tool {
+        name: "a PostgreSQL server",
+        command: words(&["sh", "-c", look]),
+        remedy: Remedy::Install(Package::PostgreSql),
+    }
+}
+
+/// The headers of OpenSSL, a peer of a bench.
+pub(crate) fn openssl() -> Tool {
+    Tool {
+        name: "OpenSSL with its headers",
+        command: words(&["pkg-config", "--exists", "openssl"]),
+        remedy: Remedy::Install(Package::Debian("pkg-config libssl-dev")),
+    }
+}
+
 /// The formatter.
 pub(crate) fn rustfmt() -> Tool {
     component(
@@ -236,6 +257,7 @@ fn explain(missing: &[&Tool], manager: Option<&Manager>) -> String {
             (Remedy::Install(Package::CCompiler), _) => {
                 "install gcc or clang, or name one with CC".to_owned()
             }
+            (Remedy::Install(Package::PostgreSql), _) => "install PostgreSQL 15 or later".to_owned(),
             (Remedy::Install(Package::Named(name)), _) => format!("install {name}"),
         };
         format!("\n  {}: {remedy}", tool.name)
@@ -252,6 +274,7 @@ struct Manager {
     /// The list of packages is fetched first: a fresh system has none.
     updates: bool,
     c_compiler: &'static [&'static str],
+    postgresql: &'static str,
 }
 
 const MANAGERS: [Manager; 5] = [
@@ -261,6 +284,7 @@ const MANAGERS: [Manager; 5] = [
         unasked: Some("--yes"),
         updates: true,
         c_compiler: &["gcc", "libc6-dev"],
+        postgresql: "postgresql",
     },
     Manager {
         program: "dnf",
@@ -268,6 +292,7 @@ const MANAGERS: [Manager; 5] = [
         unasked: Some("--assumeyes"),
         updates: false,
         c_compiler: &["gcc"],
+        postgresql: "postgresql-server",
     },
     Manager {
         program: "apk",
@@ -275,6 +300,7 @@ const MANAGERS: [Manager; 5] = [
         unasked: None,
         updates: true,
         c_compiler: &["gcc", "musl-dev"],
+        postgresql: "postgresql",
     },
     Manager {
         program: "pacman",
@@ -282,6 +308,7 @@ const MANAGERS: [Manager; 5] = [
         unasked: Some("--noconfirm"),
         updates: false,
         c_compiler: &["gcc"],
+        postgresql: "postgresql",
     },
     Manager {
         program: "zypper",
@@ -289,6 +316,7 @@ const MANAGERS: [Manager; 5] = [
         unasked: Some("--no-confirm"),
         updates: false,
         c_compiler: &["gcc"],
+        postgresql: "postgresql-server",
     },
 ];
 
@@ -296,6 +324,7 @@ impl Manager {
     fn packages(&self, package: Package) -> Vec<&'static str> {
         match package {
             Package::CCompiler => self.c_compiler.to_vec(),
+            Package::PostgreSql => vec![self.postgresql],
             Package::Named(name) => vec![name],
             Package::Debian(names) if self.program == "apt-get" => names.split(' ').collect(),
             Package::Debian(_) => Vec::new(),

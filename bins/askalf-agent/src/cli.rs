@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use askalf_agent_core::TlsPin;
 use clap::{Args, Parser, Subcommand};
 
 /// Holds this device's key, connects it to an askalf bridge and runs the tasks that come from there.
@@ -44,9 +45,10 @@ pub(crate) enum Seal {
 
 const AFTER_HELP: &str = "\
 First steps:
-  askalf-agent pair - --url ws://127.0.0.1:3005 < key.txt    prove a key against the bridge and keep it, sealed
-  askalf-agent daemon                                        connect and run tasks
-  askalf-agent status                                        what the agent is doing, and why
+  askalf-agent pair K7QM-2F9X-TBX3 --url https://BRIDGE    exchange a code of 'askalf-bridge pair-code new' for a key
+  askalf-agent pair - --url ws://127.0.0.1:3005 < key.txt  or bring a key; it is proved against the bridge and sealed
+  askalf-agent daemon                                      connect and run tasks
+  askalf-agent status                                      what the agent is doing, and why
 
 Exit codes: 0 done, 1 failed, 2 usage, 69 bridge unavailable, 75 try again later, 77 permission,
 78 configuration or re-pair required.";
@@ -106,12 +108,16 @@ pub(crate) struct Connect {
     pub plaintext: bool,
 
     #[command(flatten)]
+    pub network: Network,
+
+    #[command(flatten)]
     pub proof: Proof,
 }
 
-#[derive(Debug, Args)]
+// No `Debug`: a key may stand in it, by mistake.
+#[derive(Args)]
 pub(crate) struct Pair {
-    /// '-' to read a key from standard input; on a terminal it is asked for without showing it
+    /// A pairing code; '-' reads a code or a key from standard input, and on a terminal asks for it without showing it
     #[arg(value_name = "CODE|-", default_value = "-")]
     pub code: String,
 
@@ -124,7 +130,31 @@ pub(crate) struct Pair {
     pub name: Option<String>,
 
     #[command(flatten)]
+    pub network: Network,
+
+    #[command(flatten)]
     pub proof: Proof,
+}
+
+/// How to reach the bridge. What is not given stays as it is set up, as long as the bridge is the same.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Network {
+    /// PEM file of certificates to trust beside the system's: the bridge's CA, or its own certificate
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+
+    /// SHA-256 of the public key info of the bridge's certificate; may be given several times. It must be one of them,
+    /// beside being trusted
+    #[arg(long, value_name = "HEX")]
+    pub tls_pin: Vec<TlsPin>,
+
+    /// Id of the Cloudflare Access service token that leads past a gateway to the bridge
+    #[arg(long, value_name = "ID", requires = "cf_access_secret_file")]
+    pub cf_access_id: Option<String>,
+
+    /// File with that token's secret
+    #[arg(long, value_name = "FILE", requires = "cf_access_id")]
+    pub cf_access_secret_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

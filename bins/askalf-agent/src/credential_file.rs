@@ -1,12 +1,15 @@
 //! The sealed file as the driver's source of credentials.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use askalf_agent_core::{CredentialSource, LoadedCredential, NoCredential, NoCredentialKind};
+use askalf_agent_core::{CredentialSource, LoadedCredential, NoCredential, NoCredentialKind, Proxies};
 use askalf_bridge_auth::Token;
 use askalf_cred::{
-    ConfigStamp, Credential, Home, KeySources, LoadOptions, LoadOutcome, Unreadable, load_with, stamp,
+    AgentConfig, ConfigStamp, Credential, Home, KeySources, LoadOptions, LoadOutcome, Unreadable, load_with,
+    stamp,
 };
+
+use crate::route::{FileStamp, route, stamps};
 
 /// What the environment gives a daemon that has no file.
 #[derive(Debug, Clone, Default)]
@@ -22,18 +25,32 @@ pub(crate) struct CredentialFile {
     home: Home,
     options: LoadOptions,
     environment: FromEnvironment,
-    seen: Mutex<(ConfigStamp, u64)>,
+    proxies: Proxies,
+    seen: Mutex<Seen>,
+}
+
+/// What was read last.
+struct Seen {
+    config: ConfigStamp,
+    /// Files that the config names.
+    files: Vec<FileStamp>,
+    generation: u64,
 }
 
 impl CredentialFile {
     /// Looks at this home from now on, with these keys beside its keyfile.
-    pub(crate) fn new(home: Home, keys: KeySources, environment: FromEnvironment) -> Self {
-        let seen = Mutex::new((stamp(&home), 1));
+    pub(crate) fn new(home: Home, keys: KeySources, environment: FromEnvironment, proxies: Proxies) -> Self {
+        let seen = Mutex::new(Seen {
+            config: stamp(&home),
+            files: Vec::new(),
+            generation: 1,
+        });
         let options = LoadOptions::default().keys(keys);
         Self {
             home,
             options,
             environment,
+            proxies,
             seen,
         }
     }
@@ -43,14 +60,14 @@ impl CredentialSource for CredentialFile {
     fn load(&self) -> Result<LoadedCredential, NoCredential> {
         // Before the load: a change in between then shows as a new generation.
         let generation = self.generation();
-        let (token, url, insecure) = match load_with(&self.home, &self.options) {
+        let (token, mut config) = match load_with(&self.home, &self.options) {
             LoadOutcome::Ready(credential) | LoadOutcome::Plaintext { credential, .. } => {
                 let Credential { token, config, .. } = credential;
-                (token, config.url, config.insecure)
+                (token, config)
             }
             LoadOutcome::Refused(unreadable) => return Err(refused(&unreadable, generation)),
             outcome @ LoadOutcome::Absent => match &self.environment.token {
-                Some(token) => (token.clone(), None, false),
+                Some(token) => (token.clone(), AgentConfig::default()),
                 None => {
                     return Err(NoCredential {
                         kind: NoCredentialKind::Absent,
@@ -62,30 +79,50 @@ impl CredentialSource for CredentialFile {
                 }
             },
         };
-        match url.or_else(|| self.environment.url.clone()) {
-            Some(url) => Ok(LoadedCredential {
-                token,
-                url,
-                insecure,
-                generation,
-            }),
-            None => Err(NoCredential {
+        let Some(url) = config.url.take().or_else(|| self.environment.url.clone()) else {
+            return Err(NoCredential {
                 kind: NoCredentialKind::Absent,
                 id: "no-url".to_owned(),
                 problem: "no bridge is configured for this device".to_owned(),
                 hint: "run `askalf-agent pair --url URL`".to_owned(),
                 generation,
-            }),
-        }
+            });
+        };
+        config.url = Some(url.clone());
+        // Before they are read, for the same reason.
+        self.seen().files = stamps(&config);
+        let route = route(&config, &self.proxies).map_err(|fault| NoCredential {
+            kind: NoCredentialKind::LocalFault,
+            id: fault.id.to_owned(),
+            problem: fault.problem,
+            hint: fault.hint,
+            generation,
+        })?;
+        Ok(LoadedCredential {
+            token,
+            url,
+            insecure: config.insecure,
+            route: Arc::new(route),
+            generation,
+        })
     }
 
     fn generation(&self) -> u64 {
         let now = stamp(&self.home);
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.0 != now {
-            *seen = (now, seen.1 + 1);
+        let mut seen = self.seen();
+        let files: Vec<FileStamp> = seen.files.iter().map(FileStamp::again).collect();
+        if seen.config != now || seen.files != files {
+            seen.config = now;
+            seen.files = files;
+            seen.generation += 1;
         }
-        seen.1
+        seen.generation
+    }
+}
+
+impl CredentialFile {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

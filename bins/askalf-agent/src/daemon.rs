@@ -27,6 +27,7 @@ pub(crate) const DEFAULT_CONCURRENT: u32 = 2;
 
 pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
     let home = vault.home();
+    let proxies = environment::proxies()?;
     vault.create()?;
     let _lock = home_lock::take(home).await?;
     let mut stop = StopRequests::new().context("signals cannot be caught")?;
@@ -63,6 +64,7 @@ pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
             token: environment::api_key()?,
             url: environment::variable("ASKALF_URL"),
         },
+        proxies,
     ));
     let options = options(&config);
     askalf_agent_core::run(

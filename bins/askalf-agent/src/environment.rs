@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use askalf_agent_core::{Proxies, ProxySettings};
 use askalf_bridge_auth::Token;
 use askalf_cli::{ExitCode, Failure};
 use askalf_cred::Home;
@@ -36,6 +37,22 @@ pub(crate) fn api_key() -> Result<Option<Token>, Failure> {
     Token::parse(text.trim())
         .map(Some)
         .map_err(|error| Failure::new(ExitCode::Usage, format!("ASKALF_API_KEY: {error}")).hint(error.hint()))
+}
+
+/// The proxies of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, or of their lower-case spellings.
+pub(crate) fn proxies() -> Result<Proxies, Failure> {
+    let either = |name: &str| {
+        variable(name)
+            .or_else(|| variable(&name.to_lowercase()))
+            .unwrap_or_default()
+    };
+    let settings = ProxySettings {
+        https: either("HTTPS_PROXY"),
+        http: either("HTTP_PROXY"),
+        all: either("ALL_PROXY"),
+        no: either("NO_PROXY"),
+    };
+    Proxies::new(&settings).map_err(|error| Failure::new(ExitCode::Configuration, error).hint(error.hint()))
 }
 
 /// A variable that is set and not empty.

@@ -6,18 +6,28 @@ use std::collections::BTreeSet;
 const PAGE: &str = include_str!("../../../docs/recovery.md");
 
 /// Where reasons are named: the part before the tests.
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 11] = [
     include_str!("../../../crates/askalf-agent-core/src/machine/disposition.rs"),
     include_str!("../../../crates/askalf-agent-core/src/machine/connection.rs"),
     include_str!("../../../crates/askalf-agent-core/src/driver/event_loop.rs"),
     include_str!("../../../crates/askalf-agent-core/src/endpoint.rs"),
+    include_str!("../../../crates/askalf-agent-core/src/route/ca_certificates.rs"),
+    include_str!("../../../crates/askalf-agent-core/src/route/gateway_access.rs"),
+    include_str!("../../../crates/askalf-agent-core/src/route/tls_pin.rs"),
+    include_str!("../src/route.rs"),
     include_str!("../../../crates/askalf-cred/src/unreadable.rs"),
     include_str!("../../../crates/askalf-cred/src/key_fault.rs"),
     include_str!("../../../crates/askalf-cred/src/kdf.rs"),
 ];
 
-/// Reasons that need nobody: what goes on at the moment.
-const PASSING: [&str; 3] = ["asked-again", "socket-open", "bridge-complaint"];
+/// Reasons that need nobody, as they are what goes on at the moment; and names of headers.
+const PASSING: [&str; 5] = [
+    "asked-again",
+    "socket-open",
+    "bridge-complaint",
+    "cf-access-client-id",
+    "cf-access-client-secret",
+];
 
 /// Named where only a part of the source is a reason.
 const ELSEWHERE: [&str; 2] = ["absent", "no-url"];

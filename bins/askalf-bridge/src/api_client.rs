@@ -55,7 +55,7 @@ impl ApiClient {
             }
             let held = match home.lock()? {
                 Lock::Taken(lock) => {
-                    let bridge = open_bridge(home, Default::default()).await?;
+                    let (bridge, _database) = open_bridge(home, Default::default()).await?;
                     let uid = local_socket::own_uid();
                     return Ok(Self::InProcess(router(bridge, Transport::Local { uid }), lock));
                 }
@@ -93,6 +93,11 @@ impl ApiClient {
         serde_json::from_slice(&bytes).map_err(|_| foreign())
     }
 
+    /// Sends a request whose answer has no body.
+    pub(crate) async fn tell(&mut self, method: Method, path: &str) -> Result<(), Failure> {
+        self.send(method, path, None::<&()>).await.map(drop)
+    }
+
     /// Sends a request whose answer is a stream.
     pub(crate) async fn stream(&mut self, path: &str, body: &impl Serialize) -> Result<Body, Failure> {
         Ok(self.send(Method::POST, path, Some(body)).await?.into_body())
@@ -116,11 +121,18 @@ impl ApiClient {
             .body(body)
             .map_err(|_| foreign())?;
         let response = match self {
-            Self::Running(sender) => timeout(ANSWER_WAIT, sender.send_request(request))
-                .await
-                .map_err(|_| silent())?
-                .map_err(|_| gone())?
-                .map(Body::new),
+            Self::Running(sender) => {
+                let answer = async {
+                    // After an earlier answer the connection takes a moment to be free again.
+                    sender.ready().await?;
+                    sender.send_request(request).await
+                };
+                timeout(ANSWER_WAIT, answer)
+                    .await
+                    .map_err(|_| silent())?
+                    .map_err(|_| gone())?
+                    .map(Body::new)
+            }
             Self::InProcess(router, _) => match router.clone().oneshot(request).await {
                 Ok(response) => response,
                 Err(never) => match never {},

@@ -1,9 +1,23 @@
 //! The command line.
 
+mod devices;
+mod keys;
+mod pair_codes;
+mod upkeep;
+mod users;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use jiff::{Span, SpanRelativeTo};
+
+pub(crate) use devices::Devices;
+pub(crate) use keys::{KeyFacts, Keys, Mint};
+pub(crate) use pair_codes::PairCodes;
+pub(crate) use upkeep::{Backup, CheckConfig, Migrate, Restore};
+pub(crate) use users::Users;
 
 /// Checks the keys of askalf devices, keeps their registry, dispatches tasks to them and records how they end.
 #[derive(Debug, Parser)]
@@ -13,7 +27,7 @@ pub(crate) struct Cli {
     #[arg(long, global = true, env = "ASKALF_BRIDGE_HOME", value_name = "DIR", hide_env_values = true)]
     pub home: Option<PathBuf>,
 
-    /// Database: the path of an SQLite file, or sqlite:PATH [default: bridge.db in the home]
+    /// Database: the path of an SQLite file, or postgres://USER@HOST/DATABASE [default: bridge.db in the home]
     #[arg(long, global = true, env = "ASKALF_BRIDGE_DATABASE", value_name = "URL", hide_env_values = true)]
     pub database: Option<String>,
 
@@ -24,7 +38,8 @@ pub(crate) struct Cli {
 const AFTER_HELP: &str = "\
 First steps:
   askalf-bridge serve                        start the bridge on 127.0.0.1:3005
-  askalf-bridge keys mint --name laptop      make a key for a device; it is shown once
+  askalf-bridge pair-code new --name laptop  make a code that a device pairs with: askalf-agent pair CODE --url URL
+  askalf-bridge keys mint --name laptop      or make the key itself; it is shown once
   askalf-bridge dispatch HOST -- 'uname -a'   (HOST: a name from 'devices list')
 
 Exit codes: 0 done, 1 failed, 2 usage, 69 bridge unavailable, 75 try again later, 77 permission,
@@ -34,10 +49,16 @@ Exit codes: 0 done, 1 failed, 2 usage, 69 bridge unavailable, 75 try again later
 pub(crate) enum Command {
     /// Run the bridge in the foreground
     Serve(Serve),
-    /// Make, list, revoke and check API keys
+    /// Make, list, rotate, revoke and check API keys
     #[command(subcommand)]
     Keys(Keys),
-    /// List the devices
+    /// Make, list and withdraw codes that a device pairs with
+    #[command(subcommand, name = "pair-code")]
+    PairCode(PairCodes),
+    /// Add and list the users that keys belong to
+    #[command(subcommand)]
+    Users(Users),
+    /// List, show, remove and disconnect devices
     #[command(subcommand)]
     Devices(Devices),
     /// Run a task on a device and stream its output
@@ -45,6 +66,23 @@ pub(crate) enum Command {
     /// List, show and cancel executions
     #[command(subcommand)]
     Executions(Executions),
+    /// Show who did what: keys, codes, users, devices and dispatches
+    Audit {
+        /// At most so many
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+        /// Print a JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Bring the database's schema up to date; 'serve' does so too
+    Migrate(Migrate),
+    /// Write database and secret to a new folder, also while the bridge runs
+    Backup(Backup),
+    /// Put a backup in the place of database and secret
+    Restore(Restore),
+    /// Check what 'serve' would start with, and change nothing
+    CheckConfig(CheckConfig),
 }
 
 #[derive(Debug, Args)]
@@ -52,6 +90,14 @@ pub(crate) struct Serve {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, env = "ASKALF_BRIDGE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:3005")]
     pub listen: SocketAddr,
+
+    /// Speak TLS: PEM file with the bridge's certificate and those of its issuers; SIGHUP reads it again
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// PEM file with the certificate's key, closed to others
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
 
     /// Print the address that was bound as one line on standard output
     #[arg(long)]
@@ -65,67 +111,14 @@ pub(crate) struct Serve {
     #[arg(long)]
     pub no_query_token: bool,
 
+    /// Exchange pairing codes that come in plain text from other machines: only where a proxy that speaks TLS alone can
+    /// reach this bridge
+    #[arg(long)]
+    pub pair_behind_proxy: bool,
+
     /// Seconds that a device may be away before its open executions end as interrupted
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub grace: u64,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Keys {
-    /// Make a key. It is shown once, here
-    Mint {
-        /// What you call the key; its device goes by its host name, or by 'pair --name'
-        #[arg(long)]
-        name: String,
-        /// User that owns it; needed where several exist
-        #[arg(long)]
-        user: Option<String>,
-        /// What it may do: device (default) or admin; repeatable
-        #[arg(long = "scope", value_name = "SCOPE")]
-        scopes: Vec<String>,
-        /// Print {"id","key","key_prefix"}
-        #[arg(long)]
-        json: bool,
-    },
-    /// List the keys, newest first; never a secret
-    List {
-        /// At most so many
-        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1000))]
-        limit: u32,
-        /// Print a JSON array
-        #[arg(long)]
-        json: bool,
-    },
-    /// Revoke a key: its sessions end, and nothing gets in with it
-    Revoke {
-        /// Id of the key
-        id: String,
-        /// Print the key as JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Check a token against a key hash: prints 'match' (exit 0) or 'no match' (exit 1)
-    Verify {
-        /// Stored hash: 32 hex digits, a dot, 64 hex digits
-        #[arg(long, value_name = "HASH")]
-        key_hash: String,
-        /// '-': the token comes on standard input
-        #[arg(value_name = "-", value_parser = ["-"])]
-        token: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Devices {
-    /// List the devices by name
-    List {
-        /// At most so many
-        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1000))]
-        limit: u32,
-        /// Print a JSON array
-        #[arg(long)]
-        json: bool,
-    },
 }
 
 #[derive(Debug, Args)]
@@ -189,6 +182,16 @@ pub(crate) enum Executions {
     },
 }
 
+/// `10m`, `24h`, `90d`, `2w`: days have 24 hours.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "give a number and a unit, such as 10m, 24h or 90d".to_owned();
+    let span: Span = text.parse().map_err(|_| wrong())?;
+    let duration = span
+        .to_duration(SpanRelativeTo::days_are_24_hours())
+        .map_err(|_| wrong())?;
+    Duration::try_from(duration).map_err(|_| "give a time ahead, such as 10m".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -198,5 +201,22 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_a_number_and_a_unit() {
+        for (text, seconds) in [
+            ("10m", 600),
+            ("24h", 86_400),
+            ("90d", 7_776_000),
+            ("2w", 1_209_600),
+            ("1d 2h", 93_600),
+            ("0s", 0),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["10", "soon", "", "-1h", "1 month"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
     }
 }

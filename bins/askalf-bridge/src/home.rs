@@ -7,10 +7,19 @@ use std::path::{Path, PathBuf};
 use askalf_cli::{ExitCode, Failure, private_file, private_folder};
 
 /// The folder of one bridge.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Home {
     folder: PathBuf,
     database: Option<String>,
+}
+
+/// Where a database is.
+#[derive(Clone)]
+pub(crate) enum Location {
+    /// In an SQLite file.
+    File(PathBuf),
+    /// On a PostgreSQL server. The URL may hold a password.
+    Server(String),
 }
 
 /// Proof that no other process serves this folder or has its database open, from whatever folder. Dropping it gives
@@ -19,7 +28,7 @@ pub(crate) struct Home {
 #[expect(dead_code, reason = "a lock lives as long as its file is open")]
 pub(crate) struct HomeLock {
     folder: File,
-    database: File,
+    database: Option<File>,
 }
 
 /// What came of an attempt to take a folder and its database.
@@ -54,18 +63,28 @@ impl Home {
     pub(crate) fn create(&self) -> Result<(), Failure> {
         let made = private_folder().create(&self.folder);
         made.map_err(|error| self.unusable(&describe(&error)))?;
-        self.check()
+        self.check().map(drop)
+    }
+
+    /// Whether the folder is there; an error where it is and cannot be used.
+    pub(crate) fn check(&self) -> Result<bool, Failure> {
+        let metadata = match self.folder.metadata() {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(self.unusable(&describe(&error))),
+        };
+        if !metadata.is_dir() {
+            return Err(self.unusable("it is not a folder"));
+        }
+        self.check_owner(&metadata)?;
+        Ok(true)
     }
 
     /// That the folder is this user's alone.
     #[cfg(unix)]
-    fn check(&self) -> Result<(), Failure> {
+    fn check_owner(&self, metadata: &std::fs::Metadata) -> Result<(), Failure> {
         use std::os::unix::fs::MetadataExt;
 
-        let metadata = self
-            .folder
-            .metadata()
-            .map_err(|error| self.unusable(&describe(&error)))?;
         if metadata.uid() != crate::local_socket::own_uid() {
             return Err(self.unusable("it belongs to another user"));
         }
@@ -77,9 +96,14 @@ impl Home {
         Ok(())
     }
 
+    /// The folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Access lists are not looked at: a bridge on Windows is for trying out.
     #[cfg(windows)]
-    fn check(&self) -> Result<(), Failure> {
+    fn check_owner(&self, _metadata: &std::fs::Metadata) -> Result<(), Failure> {
         Ok(())
     }
 
@@ -97,11 +121,22 @@ impl Home {
         self.folder.join("bridge.sock")
     }
 
-    /// The database file.
-    pub(crate) fn database(&self) -> Result<PathBuf, Failure> {
+    /// The file of the bridge's secret.
+    pub(crate) fn secret(&self) -> PathBuf {
+        self.folder.join("secret")
+    }
+
+    /// Where the database is.
+    pub(crate) fn database(&self) -> Result<Location, Failure> {
         let Some(url) = &self.database else {
-            return Ok(self.folder.join("bridge.db"));
+            return Ok(Location::File(self.folder.join("bridge.db")));
         };
+        if ["postgres://", "postgresql://"]
+            .iter()
+            .any(|scheme| url.starts_with(scheme))
+        {
+            return Ok(Location::Server(url.clone()));
+        }
         let path = url
             .strip_prefix("sqlite://")
             .or_else(|| url.strip_prefix("sqlite:"))
@@ -111,9 +146,25 @@ impl Home {
                 ExitCode::Usage,
                 format!("the database '{}' is not one this bridge can open", scheme(url)),
             )
-            .hint("give the path of an SQLite file, or sqlite:PATH"));
+            .hint("give the path of an SQLite file, sqlite:PATH, or postgres://USER@HOST/DATABASE"));
         }
-        Ok(PathBuf::from(path))
+        Ok(Location::File(PathBuf::from(path)))
+    }
+
+    /// The database file, for what only a file can be used for.
+    pub(crate) fn database_file(&self) -> Result<PathBuf, Failure> {
+        match self.database()? {
+            Location::File(path) => Ok(path),
+            Location::Server(_) => Err(Failure::new(
+                ExitCode::Usage,
+                "the database is on a PostgreSQL server, which has its own tools for this",
+            )
+            .hint(format!(
+                "use pg_dump and pg_restore, and copy {} beside the dump: digests and pairing codes are worth nothing \
+                 without it",
+                self.secret().display()
+            ))),
+        }
     }
 
     /// Takes the folder and the database for this process alone. The database has a lock of its own, since two folders
@@ -124,7 +175,16 @@ impl Home {
         if !try_lock(&folder).map_err(|error| self.unusable(&describe(&error)))? {
             return Ok(Lock::Held(self.folder.clone()));
         }
-        let path = self.database()?;
+        let path = match self.database()? {
+            Location::File(path) => path,
+            // The server itself sees to it that one bridge works on a database.
+            Location::Server(_) => {
+                return Ok(Lock::Taken(HomeLock {
+                    folder,
+                    database: None,
+                }));
+            }
+        };
         // By its real name, under which every way to it meets.
         let path = path.canonicalize().unwrap_or(path);
         let beside = |suffix: &str| {
@@ -147,7 +207,10 @@ impl Home {
         if !try_lock(&database).map_err(unusable)? {
             return Ok(Lock::Held(path));
         }
-        Ok(Lock::Taken(HomeLock { folder, database }))
+        Ok(Lock::Taken(HomeLock {
+            folder,
+            database: Some(database),
+        }))
     }
 }
 

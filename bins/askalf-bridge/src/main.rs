@@ -3,9 +3,13 @@
 mod api_client;
 mod cli;
 mod commands;
+mod database;
+mod event_stream;
 mod home;
 mod local_socket;
+mod secret_file;
 mod serve;
+mod tls_files;
 
 use std::process::ExitCode;
 
@@ -41,9 +45,16 @@ fn run(cli: Cli) -> anyhow::Result<askalf_cli::ExitCode> {
         match cli.command {
             Command::Serve(arguments) => serve::serve(&home, arguments).await,
             Command::Keys(command) => commands::keys(&home, command).await,
+            Command::PairCode(command) => commands::pair_codes(&home, command).await,
+            Command::Users(command) => commands::users(&home, command).await,
             Command::Devices(command) => commands::devices(&home, command).await,
             Command::Dispatch(arguments) => commands::dispatch(&home, arguments).await,
             Command::Executions(command) => commands::executions(&home, command).await,
+            Command::Audit { limit, json } => commands::audit(&home, limit, json).await,
+            Command::Migrate(arguments) => commands::migrate(&home, arguments).await,
+            Command::Backup(arguments) => commands::backup(&home, arguments).await,
+            Command::Restore(arguments) => commands::restore(&home, arguments).await,
+            Command::CheckConfig(arguments) => commands::check_config(&home, arguments).await,
         }
     });
     // A write to a pipe that nobody reads would hold the end up for ever.

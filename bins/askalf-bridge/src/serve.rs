@@ -1,20 +1,22 @@
 //! `serve`: the bridge in the foreground.
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::Context;
-use askalf_bridge_auth::UnixMillis;
-use askalf_bridge_core::{Bridge, BridgeOptions, ServeOptions, Transport, router};
-use askalf_cli::{ExitCode, Failure, StopRequests, print};
-use askalf_store::{OpenError, OpenOptions, SqliteStore};
+use askalf_bridge_core::{Bridge, BridgeOptions, Listener, ServeOptions, Transport, router};
+use askalf_cli::{ExitCode, Failure, ReloadRequests, StopRequests, print};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use crate::cli::Serve;
+use crate::database::{Database, now};
 use crate::home::{Home, HomeLock, Lock, describe};
 use crate::local_socket::{self, LocalSocket};
+use crate::secret_file;
+use crate::tls_files::TlsFiles;
 
 /// How long a bridge that starts waits for whoever has its folder.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -25,14 +27,25 @@ pub(crate) async fn serve(home: &Home, arguments: Serve) -> anyhow::Result<ExitC
     // Handlers first: a signal from here on is an orderly end, not a death.
     let mut stop = StopRequests::new().context("signals cannot be caught")?;
 
+    let files = arguments.tls_cert.zip(arguments.tls_key);
+    let files = files.map(|(chain, key)| TlsFiles { chain, key });
+    let tls = match &files {
+        Some(files) => Some((
+            files.load().await?,
+            files,
+            ReloadRequests::new().context("signals cannot be caught")?,
+        )),
+        None => None,
+    };
     let devices = listen(arguments.listen).await?;
     let address = devices.local_addr().context("the bound address cannot be read")?;
     let commands = LocalSocket::listen(home)?;
-    let bridge = open_bridge(
+    let (bridge, database) = open_bridge(
         home,
         BridgeOptions {
             strict_scopes: arguments.strict_scopes,
             allow_query_token: !arguments.no_query_token,
+            plain_pairing: arguments.pair_behind_proxy,
             interrupted_grace: Duration::from_secs(arguments.grace),
             ..BridgeOptions::default()
         },
@@ -43,18 +56,34 @@ pub(crate) async fn serve(home: &Home, arguments: Serve) -> anyhow::Result<ExitC
         .await
         .map_err(|error| Failure::new(ExitCode::TryAgain, &error).hint(error.hint()))?;
 
-    if !address.ip().is_loopback() {
+    if tls.is_none() && !address.ip().is_loopback() {
         tracing::warn!(
             "listening on {address} without TLS: keys cross the network readable unless a proxy in front encrypts"
         );
     }
-    tracing::info!("listening on {address}");
+    tracing::info!(
+        "listening on {address}{}",
+        if tls.is_some() { " with TLS" } else { "" }
+    );
     if arguments.print_address {
         print(&format!("{address}\n"))?;
     }
 
+    let listener = match &tls {
+        Some((tls, ..)) => Listener::Tls {
+            listener: devices,
+            tls: tls.clone(),
+        },
+        None => devices.into(),
+    };
+    let upkeep = async move {
+        match tls {
+            Some((tls, files, mut reloads)) => files.keep(&tls, &mut reloads).await,
+            None => pending().await,
+        }
+    };
     let tcp = askalf_bridge_core::serve(
-        devices,
+        listener,
         router(bridge.clone(), Transport::Tcp),
         ServeOptions::default(),
         bridge.shutting_down(),
@@ -64,7 +93,11 @@ pub(crate) async fn serve(home: &Home, arguments: Serve) -> anyhow::Result<ExitC
         tracing::info!("shutting down");
         bridge.shutdown().await;
     };
-    tokio::join!(tcp, commands.serve(&bridge), stop);
+    tokio::select! {
+        _ = async { tokio::join!(tcp, commands.serve(&bridge), stop) } => {}
+        () = upkeep => {}
+    }
+    database.close().await;
     local_socket::remove(home);
     Ok(ExitCode::Done)
 }
@@ -97,21 +130,16 @@ async fn take(home: &Home) -> Result<HomeLock, Failure> {
     }
 }
 
-/// The bridge on this home's database. The caller holds the lock.
-pub(crate) async fn open_bridge(home: &Home, options: BridgeOptions) -> Result<Bridge, Failure> {
-    let path = home.database()?;
-    let opened =
-        tokio::task::spawn_blocking(move || SqliteStore::open(&path, &OpenOptions::new(now()))).await;
-    let store = opened
-        .map_err(|_| Failure::new(ExitCode::Failed, "opening the database did not end"))?
-        .map_err(|error| {
-            let code = match error {
-                OpenError::Busy { .. } => ExitCode::TryAgain,
-                _ => ExitCode::Configuration,
-            };
-            Failure::new(code, &error).hint(error.hint())
-        })?;
-    Ok(Bridge::new(Arc::new(store), options, Arc::new(now)))
+/// The bridge on this home's database, and the database. The caller holds the lock.
+pub(crate) async fn open_bridge(home: &Home, options: BridgeOptions) -> Result<(Bridge, Database), Failure> {
+    let secret = secret_file::read_or_make(&home.secret())?;
+    let database = Database::open(home.database()?).await?;
+    let options = BridgeOptions {
+        secret: Some(secret),
+        ..options
+    };
+    let bridge = Bridge::new(database.store(), options, Arc::new(now));
+    Ok((bridge, database))
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
@@ -119,8 +147,4 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
         Failure::new(ExitCode::TryAgain, format!("cannot listen on {address}: {}", describe(&error)))
             .hint("stop the program that uses it, or choose another with --listen ADDRESS:PORT (port 0 takes a free one)")
     })
-}
-
-fn now() -> UnixMillis {
-    UnixMillis::from_system_time(SystemTime::now())
 }

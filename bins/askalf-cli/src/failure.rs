@@ -22,6 +22,11 @@ impl Failure {
         }
     }
 
+    /// What to do next.
+    pub fn hint_text(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
     /// The same error with what to do next.
     #[must_use]
     pub fn hint(self, hint: impl fmt::Display) -> Self {

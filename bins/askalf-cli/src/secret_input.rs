@@ -16,17 +16,25 @@ const MAX_INPUT: u64 = 4096;
 /// # Errors
 /// A [`Failure`] where nothing comes, too much comes, or what comes is not a token.
 pub fn read_token() -> Result<Token, Failure> {
-    let text = if io::stdin().is_terminal() {
-        ask()?
-    } else {
-        read_all()?
-    };
+    let text = read_secret("Key (not shown): ")?;
     Token::parse(text.trim())
         .map_err(|error| Failure::new(ExitCode::Usage, format!("standard input: {error}")).hint(error.hint()))
 }
 
-fn ask() -> Result<Zeroizing<String>, Failure> {
-    rpassword::prompt_password("Key (not shown): ")
+/// Reads a text in the same way; a terminal is asked with `prompt`.
+///
+/// # Errors
+/// A [`Failure`] where nothing can be read, or too much comes.
+pub fn read_secret(prompt: &str) -> Result<Zeroizing<String>, Failure> {
+    if io::stdin().is_terminal() {
+        ask(prompt)
+    } else {
+        read_all()
+    }
+}
+
+fn ask(prompt: &str) -> Result<Zeroizing<String>, Failure> {
+    rpassword::prompt_password(prompt)
         .map(Zeroizing::new)
         .map_err(|_| {
             Failure::new(ExitCode::Usage, "the terminal gave no key").hint("pipe the key in instead")

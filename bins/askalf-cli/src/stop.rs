@@ -81,3 +81,32 @@ impl StopRequests {
         }
     }
 }
+
+/// Requests to read the files of the configuration again: SIGHUP. Windows has none.
+#[derive(Debug)]
+pub struct ReloadRequests {
+    #[cfg(unix)]
+    hangup: Signal,
+}
+
+impl ReloadRequests {
+    /// Catches them from now on. Needs a runtime with I/O enabled.
+    ///
+    /// # Errors
+    /// The system's, where they cannot be caught.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            #[cfg(unix)]
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the next one. Cancel-safe.
+    pub async fn next(&mut self) {
+        #[cfg(unix)]
+        if self.hangup.recv().await.is_some() {
+            return;
+        }
+        std::future::pending().await
+    }
+}

@@ -1,8 +1,11 @@
 //! Where the driver gets its token from.
 
 use std::fmt;
+use std::sync::Arc;
 
 use askalf_bridge_auth::Token;
+
+use crate::Route;
 
 /// Yields the device's credential. The binary adapts the sealed file to it; nothing here reads a file.
 ///
@@ -28,6 +31,8 @@ pub struct LoadedCredential {
     pub url: String,
     /// Whether the token may cross a network in plain text on its way there.
     pub insecure: bool,
+    /// The way to the bridge.
+    pub route: Arc<Route>,
     /// See [`CredentialSource::generation`].
     pub generation: u64,
 }

@@ -20,6 +20,7 @@ use http::Uri;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
+    tls: bool,
     host: String,
     port: u16,
     authority: String,
@@ -64,18 +65,26 @@ impl Endpoint {
         if host.is_empty() || (port_given && authority.port_u16().is_none()) {
             return Err(not_a_url());
         }
-        if tls {
-            return Err(EndpointError::TlsNotBuiltIn);
-        }
-        if !insecure && !is_loopback(&host) {
+        if !tls && !insecure && !is_loopback(&host) {
             return Err(EndpointError::PlainToRemote { host: shown(&host) });
         }
         Ok(Self {
+            tls,
             host,
             port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
             authority: authority.as_str().to_owned(),
             path: endpoint_path(uri.path()),
         })
+    }
+
+    /// Whether it is dialled by TLS.
+    pub fn is_tls(&self) -> bool {
+        self.tls
+    }
+
+    /// Whether it is on this machine for certain.
+    pub fn is_loopback(&self) -> bool {
+        is_loopback(&self.host)
     }
 
     /// Host name, or address without brackets.
@@ -97,11 +106,35 @@ impl Endpoint {
     pub fn path(&self) -> &str {
         &self.path
     }
+
+    /// Another path beside the WebSocket endpoint's, as a URL.
+    pub(crate) fn http_uri(&self, path: &str) -> Result<Uri, http::Error> {
+        Uri::builder()
+            .scheme(if self.tls { "https" } else { "http" })
+            .authority(self.authority.as_str())
+            .path_and_query(format!("{}{path}", self.base()))
+            .build()
+    }
+
+    /// The path before the WebSocket endpoint's.
+    fn base(&self) -> &str {
+        self.path.strip_suffix(ENDPOINT_PATH).unwrap_or_default()
+    }
+
+    /// Host and port, the port always.
+    pub(crate) fn host_and_port(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "ws://{}{}", self.authority, self.path)
+        let scheme = if self.tls { "wss" } else { "ws" };
+        write!(formatter, "{scheme}://{}{}", self.authority, self.path)
     }
 }
 
@@ -163,9 +196,6 @@ pub enum EndpointError {
         /// The host.
         host: String,
     },
-    /// This version speaks no TLS.
-    #[error("TLS is not built in yet: this version cannot dial an https or wss URL")]
-    TlsNotBuiltIn,
 }
 
 impl EndpointError {
@@ -178,7 +208,6 @@ impl EndpointError {
             Self::UserInUrl => "url-with-user",
             Self::QueryInUrl => "url-with-query",
             Self::PlainToRemote { .. } => "url-plain-remote",
-            Self::TlsNotBuiltIn => "tls-not-built-in",
         }
     }
 
@@ -186,16 +215,12 @@ impl EndpointError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::NoScheme { .. } | Self::UnknownScheme { .. } | Self::NotAUrl { .. } => {
-                "write it like ws://127.0.0.1:3005"
+                "write it like https://bridge.example.org, or ws://127.0.0.1:3005"
             }
             Self::UserInUrl => "leave the user out: the key alone identifies the device",
             Self::QueryInUrl => "leave out everything from '?' or '#' on; the key never stands in a URL",
             Self::PlainToRemote { .. } => {
-                "dial a loopback address that leads to the bridge through a tunnel, or --insecure on a network that you trust"
-            }
-            Self::TlsNotBuiltIn => {
-                "use ws://127.0.0.1:PORT through a tunnel to the bridge, or a ws URL and --insecure on a network that \
-                 you trust"
+                "use https:// with a bridge that has a certificate, or --insecure on a network that you trust"
             }
         }
     }
@@ -232,6 +257,8 @@ mod tests {
             ("http://h/base//", "ws://h/base/ws/agent-bridge"),
             ("http://h/base/ws/agent-bridge", "ws://h/base/ws/agent-bridge"),
             ("http://[::1]:3005", "ws://[::1]:3005/ws/agent-bridge"),
+            ("HTTPS://h/base/", "wss://h/base/ws/agent-bridge"),
+            ("wss://h:3005", "wss://h:3005/ws/agent-bridge"),
         ] {
             assert_eq!(url(given), dialled, "{given}");
         }
@@ -245,6 +272,15 @@ mod tests {
             ("::1", 3005, "[::1]:3005")
         );
         assert_eq!(Endpoint::parse("http://localhost", false).unwrap().port(), 80);
+        let endpoint = Endpoint::parse("https://h/base/ws/agent-bridge", false).unwrap();
+        assert_eq!((endpoint.port(), endpoint.is_tls()), (443, true));
+        assert_eq!(endpoint.host_and_port(), "h:443");
+        assert_eq!(
+            endpoint.http_uri("/api/v1/pair").unwrap().to_string(),
+            "https://h/base/api/v1/pair"
+        );
+        let endpoint = Endpoint::parse("wss://[fd00::1]", false).unwrap();
+        assert_eq!(endpoint.host_and_port(), "[fd00::1]:443");
     }
 
     #[test]
@@ -282,8 +318,6 @@ mod tests {
             ("http://a b", "url-malformed"),
             ("http://localhost?token=x", "url-with-query"),
             ("http://localhost/#x", "url-with-query"),
-            ("https://bridge.example.org", "tls-not-built-in"),
-            ("wss://localhost", "tls-not-built-in"),
         ] {
             assert_eq!(error(given, true).id(), id, "{given}");
         }

@@ -6,6 +6,7 @@ mod driver;
 mod endpoint;
 mod facts;
 pub mod machine;
+mod route;
 mod runner;
 mod status;
 mod task;
@@ -13,12 +14,16 @@ mod timings;
 
 pub use credential::{CredentialSource, LoadedCredential, NoCredential, NoCredentialKind};
 pub use driver::{
-    AgentOptions, DeviceIdError, DeviceIdStore, Verification, Verified, VerifyError, VerifyErrorKind, run,
-    verify,
+    AgentOptions, DeviceIdError, DeviceIdStore, RedeemError, Redeemed, Redemption, Verification, Verified,
+    VerifyError, VerifyErrorKind, redeem, run, verify,
 };
 pub use endpoint::{Endpoint, EndpointError};
 pub use facts::DeviceFacts;
 pub use machine::{Command, State};
+pub use route::{
+    CaCertificates, CaCertificatesError, GatewayAccess, GatewayAccessError, PlatformRoots, Proxies,
+    ProxyError, ProxySettings, Route, TlsPin, TlsPinError,
+};
 pub use runner::{CommandSpec, Ended, ExitStatus, Runner, RunnerError, RunnerEvent, RunningCommand};
 pub use status::AgentStatus;
 pub use task::{CancelHandle, CancelSignal, Executor, OutputChunk, Task, TaskEnd, TaskOutput};

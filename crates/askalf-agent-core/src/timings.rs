@@ -7,7 +7,8 @@ use std::time::Duration;
 pub struct Timings {
     /// Longest wait for a TCP connection, name lookup included.
     pub connect: Duration,
-    /// Longest wait for the bridge's answer to the upgrade request.
+    /// Longest wait for the bridge's answer to the upgrade request; before it, as long for a proxy's answer and for the
+    /// TLS handshake.
     pub handshake: Duration,
     /// Longest wait for `device:registered` before registering again: older forges drop what arrives while they
     /// check the key.

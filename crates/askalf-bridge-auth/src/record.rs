@@ -29,6 +29,8 @@ pub struct KeyRecord {
     pub user_status: Option<UserStatus>,
     /// The one device that the key acts as, when it is bound to one.
     pub device_id: Option<String>,
+    /// `askalf_key_digests.binding`, where the row was looked up by a digest; `None` otherwise.
+    pub digest_binding: Option<[u8; 32]>,
 }
 
 impl KeyRecord {
@@ -55,7 +57,7 @@ impl fmt::Debug for KeyRecord {
             .field("expires_at", &self.expires_at)
             .field("user_status", &self.user_status)
             .field("device_id", &self.device_id)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

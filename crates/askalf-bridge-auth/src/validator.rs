@@ -1,25 +1,34 @@
 mod authenticated_key;
+mod check;
+mod refused;
+mod standing;
 
-use std::{collections::VecDeque, time::Duration};
+use std::sync::Arc;
 
 pub use authenticated_key::AuthenticatedKey;
+pub use check::{DerivationWanted, Lane, Lookup, LookupWanted, Step};
+pub use refused::Refused;
 
-use crate::{
-    KeyHash, KeyPrefix, KeyRecord, KeyStatus, Rejection, Scope, Scopes, Token, UnixMillis, UserStatus,
-};
+use check::Check;
+use standing::{fingerprint, standing};
+
+use crate::{DigestKey, KeyRecord, Rejection, Token, TokenShape, UnixMillis};
 
 /// The default of [`ValidatorOptions::max_candidates`]: far above what chance gives keys of 12 shared
 /// characters, and below a tenth of a second of CPU.
 pub const MAX_INDEXED_CANDIDATES: usize = 8;
 
 /// What a validator decides by.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct ValidatorOptions {
     /// Refuse the forge's older keys, which carry read, write and execute, at the socket. Off by default.
     pub strict_scopes: bool,
     /// How many rows one check may derive in [`Lane::Indexed`]; the rest go through [`Lane::Overflow`].
     /// Default: [`MAX_INDEXED_CANDIDATES`].
     pub max_candidates: usize,
+    /// The secret by which returning tokens are known without a derivation; without it none are. Only tokens of a known
+    /// [`TokenShape`] are: those have so many random bits that nobody finds one from its digest.
+    pub digest_key: Option<DigestKey>,
 }
 
 impl Default for ValidatorOptions {
@@ -27,6 +36,7 @@ impl Default for ValidatorOptions {
         Self {
             strict_scopes: false,
             max_candidates: MAX_INDEXED_CANDIDATES,
+            digest_key: None,
         }
     }
 }
@@ -40,9 +50,16 @@ pub enum Access {
     Operator,
 }
 
-/// The check of a presented token, as a decision without I/O: it asks for a look-up, then for
-/// derivations one at a time, and ends in a proof or a [`Rejection`]. Whoever drives it owns the store,
-/// the threads and the clock.
+/// The check of a presented token, as a decision without I/O: it asks for look-ups and for derivations, one at a time,
+/// and ends in a proof or a [`Refused`]. Whoever drives it owns the store, the threads and the clock.
+///
+/// 1. [`Lookup::ByDigest`], where there is a digest key and the token has a known shape: a row whose digest was made for
+///    it decides at once.
+/// 2. [`Lookup::ByPrefix`]: each of these rows is derived, the active ones first.
+/// 3. [`Lookup::MalformedPrefix`]: rows that no prefix finds are derived too, in [`Lane::Malformed`].
+///
+/// `unknown` is said when all of them were checked. A key that stands in several rows is as good as the best of them; so
+/// a row that refuses does not end the check.
 ///
 /// Every step consumes the one before, so none can be skipped, repeated or answered twice. To give a check
 /// up, as when its client has gone, drop it.
@@ -61,15 +78,16 @@ pub enum Access {
 ///             Step::Lookup(wanted) => {
 ///                 let found = match wanted.lookup() {
 ///                     Lookup::ByPrefix { prefix } => rows(prefix),
+///                     Lookup::MalformedPrefix => Some(vec![]),
 ///                     _ => None,
 ///                 };
 ///                 match found {
-///                     Some(rows) => wanted.found(rows),
+///                     Some(rows) => wanted.found(rows, now),
 ///                     None => wanted.unavailable(),
 ///                 }
 ///             }
 ///             Step::Derive(wanted) => wanted.derive(now),
-///             Step::Done(outcome) => return outcome,
+///             Step::Done(outcome) => return outcome.map_err(Refused::into_rejection),
 ///         };
 ///     }
 /// }
@@ -87,6 +105,7 @@ pub enum Access {
 ///     expires_at: None,
 ///     user_status: Some(UserStatus::Active),
 ///     device_id: None,
+///     digest_binding: None,
 /// };
 ///
 /// let token = Some(key.token.expose_secret());
@@ -106,219 +125,86 @@ pub enum Access {
 ///     let _ = wanted.derive(now);
 /// }
 /// ```
+///
+/// And no step can be made but by the one before, so none of them is skipped:
+///
+/// ```compile_fail,E0451
+/// use askalf_bridge_auth::{DerivationWanted, LookupWanted};
+///
+/// fn skip(wanted: LookupWanted) -> DerivationWanted {
+///     DerivationWanted { check: wanted.check }
+/// }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Validator {
-    options: ValidatorOptions,
+    options: Arc<ValidatorOptions>,
 }
 
 impl Validator {
     /// A validator that decides by `options`.
     #[must_use]
     pub fn new(options: ValidatorOptions) -> Self {
-        Self { options }
+        Self {
+            options: Arc::new(options),
+        }
     }
 
     /// Starts a check of what was presented. `None` and the empty text are [`Rejection::Missing`]; what is
     /// no [`Token`] is [`Rejection::Malformed`] and costs no look-up.
     pub fn check(&self, presented: Option<&str>, want: Access) -> Step {
         let Some(text) = presented.filter(|text| !text.is_empty()) else {
-            return Step::Done(Err(Rejection::Missing));
+            return Step::Done(Err(Rejection::Missing.into()));
         };
-        let Ok(token) = Token::parse(text) else {
-            return Step::Done(Err(Rejection::Malformed));
-        };
-        let lookup = Lookup::ByPrefix {
-            prefix: KeyPrefix::of(&token),
-        };
-        Step::Lookup(LookupWanted {
-            lookup,
-            token,
-            want,
-            options: self.options.clone(),
-        })
-    }
-}
-
-/// What a check needs next.
-#[derive(Debug)]
-#[must_use = "a check decides nothing until it is driven to `Done`"]
-pub enum Step {
-    /// Rows from the store.
-    Lookup(LookupWanted),
-    /// One derivation.
-    Derive(DerivationWanted),
-    /// Nothing more.
-    Done(Result<AuthenticatedKey, Rejection>),
-}
-
-/// Which rows a check wants. More ways to look a key up may come; a driver that does not know one answers
-/// [`LookupWanted::unavailable`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Lookup {
-    /// All rows with this `key_prefix`, whatever their status.
-    ByPrefix {
-        /// The prefix of the presented token.
-        prefix: KeyPrefix,
-    },
-}
-
-/// A check that waits for the store.
-#[derive(Debug)]
-#[must_use = "the check ends here unless the look-up is answered"]
-pub struct LookupWanted {
-    lookup: Lookup,
-    token: Token,
-    want: Access,
-    options: ValidatorOptions,
-}
-
-impl LookupWanted {
-    /// What to look up.
-    #[must_use]
-    pub fn lookup(&self) -> &Lookup {
-        &self.lookup
-    }
-
-    /// Answers with every row that the look-up asked for. A partial answer would let `unknown` be said
-    /// of a good key: where rows are missing, say [`LookupWanted::unavailable`].
-    ///
-    /// A row with a malformed hash matches nothing and is skipped; [`KeyRecord::parsed_hash`] names such rows.
-    pub fn found(self, records: Vec<KeyRecord>) -> Step {
-        let mut candidates: Vec<_> = records
-            .into_iter()
-            .filter_map(|record| Some((record.parsed_hash().ok()?, record)))
-            .collect();
-        // Active rows first: a good key waits for no revoked one. What is decided does not depend on it.
-        candidates.sort_by_key(|(_, record)| record.status == KeyStatus::Revoked);
-        DerivationWanted {
-            token: self.token,
-            want: self.want,
-            candidates: candidates.into(),
-            indexed_left: self.options.max_candidates,
-            strict_scopes: self.options.strict_scopes,
-            rejected_match: None,
+        match Token::parse(text) {
+            Ok(token) => Check::new(token, want, Arc::clone(&self.options)).begin(),
+            Err(_) => Step::Done(Err(Rejection::Malformed.into())),
         }
-        .next()
     }
 
-    /// Answers that the store could not be read: [`Rejection::Unavailable`].
-    pub fn unavailable(self) -> Step {
-        Step::Done(Err(Rejection::Unavailable))
-    }
-}
-
-/// Which budget a derivation is paid from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lane {
-    /// The common case: one of the first [`ValidatorOptions::max_candidates`] rows of a check.
-    Indexed,
-    /// A row beyond those: from one small budget for the whole process, so that tokens whose prefix many
-    /// rows share make nobody else wait.
-    Overflow,
-}
-
-/// A check that waits for CPU time.
-#[derive(Debug)]
-#[must_use = "the check ends here unless it is derived"]
-pub struct DerivationWanted {
-    token: Token,
-    want: Access,
-    candidates: VecDeque<(KeyHash, KeyRecord)>,
-    indexed_left: usize,
-    strict_scopes: bool,
-    /// The token matched a row that does not let it in; another row of the same key still may.
-    rejected_match: Option<Rejection>,
-}
-
-impl DerivationWanted {
-    /// The budget that the next derivation is paid from.
-    #[must_use]
-    pub fn lane(&self) -> Lane {
-        if self.indexed_left > 0 {
-            Lane::Indexed
+    /// Whether a key that was checked before still holds, by its row as it is now: what a session stands on that lives
+    /// longer than its check. `None` is a row that is gone.
+    ///
+    /// # Errors
+    /// [`Rejection::Unknown`] where the row is gone or has another `key_hash`; [`Rejection::Revoked`],
+    /// [`Rejection::Expired`], [`Rejection::UserInactive`] and [`Rejection::ScopeMissing`] as at a check;
+    /// [`Rejection::Unavailable`] where the key now acts for another user, tenant or device: it may be as good as before,
+    /// but has to be checked anew.
+    ///
+    /// ```
+    /// use askalf_bridge_auth::*;
+    ///
+    /// fn still_holds(validator: &Validator, key: &AuthenticatedKey, row: Option<&KeyRecord>, now: UnixMillis) -> bool {
+    ///     validator.recheck(key, row, now).is_ok()
+    /// }
+    /// ```
+    pub fn recheck(
+        &self,
+        key: &AuthenticatedKey,
+        record: Option<&KeyRecord>,
+        now: UnixMillis,
+    ) -> Result<(), Rejection> {
+        let record = record
+            .filter(|record| record.id == key.key_id && fingerprint(record) == key.fingerprint)
+            .ok_or(Rejection::Unknown)?;
+        standing(record, key.want, self.options.strict_scopes, now)?;
+        let same_owner = record.tenant_id == key.tenant_id && record.user_id.as_deref() == Some(&key.user_id);
+        // A key that was bound to no device and now is may have been bound to the very device of its session.
+        let same_device = key.device_id.is_none() || record.device_id == key.device_id;
+        if same_owner && same_device {
+            Ok(())
         } else {
-            Lane::Overflow
+            Err(Rejection::Unavailable)
         }
     }
+}
 
-    /// How many derivations the check may still need, in both lanes.
-    #[must_use]
-    pub fn rows(&self) -> usize {
-        self.candidates.len()
-    }
-
-    /// Derives one row's hash and compares it in constant time. CPU-bound, about 11 ms: call it on a
-    /// thread that may block.
-    ///
-    /// On a match the key's status, expiry, user and scopes decide, in that order, as of `now`. Where they
-    /// refuse, the rows that are left are checked too, since the same key may stand in another row.
-    pub fn derive(mut self, now: UnixMillis) -> Step {
-        let Some((hash, record)) = self.candidates.pop_front() else {
-            return self.next();
+impl ValidatorOptions {
+    /// The digest key, where it may be used for this token.
+    fn digest_key_for(&self, token: &Token) -> Option<&DigestKey> {
+        let known = match token.shape() {
+            TokenShape::SkLive | TokenShape::SkTest | TokenShape::Fk => true,
+            TokenShape::Other => false,
         };
-        self.indexed_left = self.indexed_left.saturating_sub(1);
-        if hash.verify(&self.token) {
-            match self.admit(record, now) {
-                Ok(key) => return Step::Done(Ok(key)),
-                Err(rejection) => {
-                    self.rejected_match.get_or_insert(rejection);
-                }
-            }
-        }
-        self.next()
-    }
-
-    /// Answers that the lane has no room: [`Rejection::Overloaded`], also when rows were checked before,
-    /// for the ones that were not may match.
-    pub fn overloaded(self, retry_after: Duration) -> Step {
-        Step::Done(Err(Rejection::Overloaded { retry_after }))
-    }
-
-    fn next(self) -> Step {
-        if self.candidates.is_empty() {
-            return Step::Done(Err(self.rejected_match.unwrap_or(Rejection::Unknown)));
-        }
-        Step::Derive(self)
-    }
-
-    fn admit(&self, record: KeyRecord, now: UnixMillis) -> Result<AuthenticatedKey, Rejection> {
-        if record.status == KeyStatus::Revoked {
-            return Err(Rejection::Revoked);
-        }
-        if record.expires_at.is_some_and(|end| end <= now) {
-            return Err(Rejection::Expired);
-        }
-        let (Some(user_id), Some(UserStatus::Active)) = (record.user_id, record.user_status) else {
-            return Err(Rejection::UserInactive);
-        };
-        let legacy_scope = match self.want {
-            Access::Socket => self.socket_scope(&record.scopes)?,
-            Access::Operator if record.device_id.is_none() && record.scopes.contains(&Scope::Admin) => false,
-            Access::Operator => return Err(Rejection::ScopeMissing),
-        };
-        Ok(AuthenticatedKey {
-            key_id: record.id,
-            tenant_id: record.tenant_id,
-            user_id,
-            name: record.name,
-            scopes: record.scopes,
-            device_id: record.device_id,
-            prefix: KeyPrefix::of(&self.token),
-            legacy_scope,
-        })
-    }
-
-    /// Whether the scopes open the socket, and then whether they do so as those of an older key: `execute`
-    /// among read or write, which nobody chose for a device.
-    fn socket_scope(&self, scopes: &Scopes) -> Result<bool, Rejection> {
-        if scopes.contains(&Scope::Device) {
-            return Ok(false);
-        }
-        let legacy = scopes.contains(&Scope::Read) || scopes.contains(&Scope::Write);
-        if scopes.contains(&Scope::Execute) && !(legacy && self.strict_scopes) {
-            return Ok(legacy);
-        }
-        Err(Rejection::ScopeMissing)
+        self.digest_key.as_ref().filter(|_| known)
     }
 }

@@ -6,7 +6,7 @@ use std::{sync::LazyLock, time::Duration};
 
 use askalf_bridge_auth::{
     Access, AuthenticatedKey, DerivationWanted, KeyHash, KeyRecord, KeyStatus, Lane, Lookup,
-    MAX_INDEXED_CANDIDATES, Rejection, Salt, Scopes, Step, Token, UnixMillis, UserStatus, Validator,
+    MAX_INDEXED_CANDIDATES, Refused, Rejection, Salt, Scopes, Step, Token, UnixMillis, UserStatus, Validator,
     ValidatorOptions,
 };
 
@@ -33,6 +33,7 @@ fn row(id: &str, key_hash: &str) -> KeyRecord {
         expires_at: None,
         user_status: Some(UserStatus::Active),
         device_id: None,
+        digest_binding: None,
     }
 }
 
@@ -48,8 +49,16 @@ fn foreign(id: &str) -> KeyRecord {
 
 fn found(want: Access, options: ValidatorOptions, rows: Vec<KeyRecord>) -> Step {
     match Validator::new(options).check(Some(TOKEN), want) {
-        Step::Lookup(wanted) => wanted.found(rows),
+        Step::Lookup(wanted) => wanted.found(rows, NOW),
         step => panic!("no look-up: {step:?}"),
+    }
+}
+
+/// Answers that no row has a malformed prefix, where that is asked.
+fn without_malformed(step: Step) -> Step {
+    match step {
+        Step::Lookup(wanted) if wanted.lookup() == &Lookup::MalformedPrefix => wanted.found(vec![], NOW),
+        step => step,
     }
 }
 
@@ -61,8 +70,8 @@ fn derivation(step: Step) -> DerivationWanted {
 }
 
 fn done(step: Step) -> Result<AuthenticatedKey, Rejection> {
-    match step {
-        Step::Done(outcome) => outcome,
+    match without_malformed(step) {
+        Step::Done(outcome) => outcome.map_err(Refused::into_rejection),
         step => panic!("not done: {step:?}"),
     }
 }
@@ -71,12 +80,12 @@ fn done(step: Step) -> Result<AuthenticatedKey, Rejection> {
 fn drive(mut step: Step) -> (Result<AuthenticatedKey, Rejection>, Vec<Lane>) {
     let mut lanes = Vec::new();
     loop {
-        step = match step {
+        step = match without_malformed(step) {
             Step::Derive(wanted) => {
                 lanes.push(wanted.lane());
                 wanted.derive(NOW)
             }
-            Step::Done(outcome) => return (outcome, lanes),
+            Step::Done(outcome) => return (outcome.map_err(Refused::into_rejection), lanes),
             step => panic!("a second look-up: {step:?}"),
         };
     }

@@ -5,16 +5,34 @@
 //! |---|---|
 //! | `GET /healthz` | 200 `ok`; 503 while no device may come |
 //! | `POST /api/v1/keys` [`MintKey`] | 201 [`MintedKeyView`] |
+//! | `POST /api/v1/keys/import` [`ImportKey`] | 201 [`KeyView`] |
+//! | `POST /api/v1/keys/repair` [`RepairKey`] | 200, NDJSON of [`RepairEvent`]; the local admin alone |
 //! | `GET /api/v1/keys?limit=` | [`KeyView`] array |
+//! | `GET /api/v1/keys/{id}` | [`KeyView`] |
 //! | `POST /api/v1/keys/{id}/revoke` | [`KeyView`] |
+//! | `POST /api/v1/keys/{id}/rotate` [`RotateKey`] | 201 [`MintedKeyView`] |
+//! | `GET /api/v1/attempts?prefix=&limit=` | [`AttemptView`] array; empty but for the local admin |
+//! | `GET /api/v1/acts?limit=` | [`ActView`] array |
+//! | `POST /api/v1/users` [`AddUser`] | 201 [`UserView`]; the local admin alone |
+//! | `GET /api/v1/users?limit=` | [`UserView`] array |
+//! | `POST /api/v1/pair-codes` [`MakePairCode`] | 201 [`NewPairCodeView`] |
+//! | `GET /api/v1/pair-codes?limit=` | [`PairCodeView`] array |
+//! | `POST /api/v1/pair-codes/{id}/withdraw` | 204 |
+//! | `POST /api/v1/pair` [`Pair`] | 200 [`Paired`]; without a key, by TLS or from the bridge's machine alone |
 //! | `GET /api/v1/devices?limit=` | [`DeviceView`] array |
+//! | `GET /api/v1/devices/{device}` | [`DeviceView`]; `device`, here and below, is an id or a unique name |
+//! | `DELETE /api/v1/devices/{device}` | [`DeviceView`] as it was |
+//! | `POST /api/v1/devices/{device}/disconnect` | 202 [`DeviceView`] |
 //! | `POST /api/v1/executions` [`Dispatch`] | 200, NDJSON of [`DispatchEvent`]; with `detach` 202 [`ExecutionView`] |
 //! | `GET /api/v1/executions?device=&open=&limit=` | [`ExecutionView`] array, without `output`, and with at most 1024 characters of `input` and `error` |
 //! | `GET /api/v1/executions/{id}` | [`ExecutionView`] |
 //! | `POST /api/v1/executions/{id}/cancel` | 202 [`ExecutionView`] |
 //!
-//! Every error is [`ApiError`] with a status of 400, 401, 403, 404, 405, 408, 409, 413, 426, 500 or 503; where a wait is known, 503 has
-//! `Retry-After`. `limit` is 100 where it is missing, and at most 1000.
+//! Dashboards of the forge find their paths under `/api/v1/forge`: `GET devices`, `devices/summary` and `devices/{id}`, `DELETE
+//! devices/{id}`, `POST devices/{id}/disconnect` and `api-keys/{id}/rotate`, in the shapes that they read.
+//!
+//! Every error is [`ApiError`] with a status of 400, 401, 403, 404, 405, 408, 409, 413, 426, 429, 500 or 503; where a wait is known, 429 and 503
+//! have `Retry-After`. `limit` is 100 where it is missing, and at most 1000.
 
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +58,216 @@ pub struct MintKey {
     /// What it may do; `device` where none is named.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
+    /// Id or unique name of the device that it is bound to, if any. Its user owns the key where none is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Seconds from now to its end; it has none where this is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_seconds: Option<u64>,
+}
+
+/// A key that exists elsewhere, to be let in here. Its token stays where it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportKey {
+    /// The hash of its token: 32 hex digits, a dot, 64 hex digits.
+    pub key_hash: String,
+    /// The first 12 characters of its token.
+    pub key_prefix: String,
+    /// What a listing may show of its token, at most 20 characters; `...` where nothing is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_preview: Option<String>,
+    /// The rest, as for a new key.
+    #[serde(flatten)]
+    pub key: MintKey,
+}
+
+/// A key to put in the place of another.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RotateKey {
+    /// Seconds that the old key stays good for: a day (86,400) where this is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap_seconds: Option<u64>,
+    /// Seconds from now to the new key's end; where this is missing, as long as the old one had from its making.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_seconds: Option<u64>,
+}
+
+/// A token whose row is to be found, whatever its stored prefix, and mended.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct RepairKey {
+    /// The token.
+    pub key: String,
+}
+
+/// One line of the stream that a repair answers with. The last is not `checking`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum RepairEvent {
+    /// It goes on.
+    Checking {
+        /// How many rows were checked so far.
+        rows: u64,
+    },
+    /// The row was found and its prefix mended.
+    Mended {
+        /// The key.
+        key: KeyView,
+        /// The prefix that was stored before.
+        prefix_before: String,
+    },
+    /// The row was found and its prefix is right.
+    Right {
+        /// The key.
+        key: KeyView,
+    },
+    /// No row has this token.
+    NotFound {
+        /// How many rows were checked.
+        rows: u64,
+    },
+    /// The search ended early.
+    Failed {
+        /// Why.
+        error: ApiError,
+    },
+}
+
+/// A check of a key that was refused. Times are RFC 3339 in UTC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptView {
+    /// When.
+    pub at: String,
+    /// Where from; behind a proxy, the proxy.
+    pub address: Option<String>,
+    /// The first characters of the token and `...`, or `none`.
+    pub key_preview: String,
+    /// The key that it matched, where it matched one.
+    pub key_id: Option<String>,
+    /// `missing`, `malformed`, `unknown`, `revoked`, `expired`, `user_inactive`, `scope_missing`, ...
+    pub reason: String,
+    /// How many of the same kind within the same moment.
+    pub count: u32,
+}
+
+/// Something that somebody did. Times are RFC 3339 in UTC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActView {
+    /// When.
+    pub at: String,
+    /// Who.
+    pub by: String,
+    /// Tenant of what it was done to.
+    pub tenant_id: Option<String>,
+    /// What: `key.mint`, `key.revoke`, `execution.dispatch`, ...
+    pub what: String,
+    /// The id of what it was done to.
+    pub subject: String,
+}
+
+/// A user to add.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddUser {
+    /// Its id.
+    pub id: String,
+    /// Its e-mail address.
+    pub email: String,
+    /// Its tenant, which is made where there is none of that id; may be missing where only one exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// What people call it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+}
+
+/// A user as listings show it. Times are RFC 3339 in UTC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserView {
+    /// Its id.
+    pub id: String,
+    /// Its tenant.
+    pub tenant_id: String,
+    /// Its e-mail address.
+    pub email: String,
+    /// What people call it.
+    pub display_name: Option<String>,
+    /// `active`, `suspended` or `deleted`; `unknown` for a word that is none of these, which lets nobody in.
+    pub status: String,
+    /// When it was added.
+    pub created_at: Option<String>,
+}
+
+/// A pairing code to make.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MakePairCode {
+    /// Name of the key that it gives.
+    pub name: String,
+    /// The user whose key it gives, where several exist.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Id or unique name of the device that it pairs anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Seconds that it is good for, 60 to 86,400: 600 where this is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_seconds: Option<u64>,
+}
+
+/// A pairing code that was just made. The code is in no other answer.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct NewPairCodeView {
+    /// The code, shown once.
+    pub code: String,
+    /// The rest.
+    #[serde(flatten)]
+    pub view: PairCodeView,
+}
+
+/// A pairing code as listings show it. Times are RFC 3339 in UTC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairCodeView {
+    /// Its id.
+    pub id: String,
+    /// Name of the key that it gives.
+    pub name: String,
+    /// The user whose key it gives.
+    pub user_id: String,
+    /// Tenant of that user.
+    pub tenant_id: String,
+    /// The device that it pairs anew.
+    pub device_id: Option<String>,
+    /// When it was made.
+    pub created_at: String,
+    /// From when on it is worth nothing.
+    pub expires_at: String,
+}
+
+/// A pairing code to exchange. Like the messages of the socket, and unlike the rest of the API, it has names in camel case: the
+/// agent sends it.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pair {
+    /// The code, however it was typed.
+    pub code: String,
+    /// 32 hex digits, drawn once and sent with each repetition.
+    pub nonce: String,
+    /// What the device calls itself: for the log.
+    pub device_name: String,
+    /// The id that the device had, where it had one: for the log. Which device a code pairs anew is said by the code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_id: Option<String>,
+}
+
+/// What a pairing code was exchanged for.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Paired {
+    /// The token of the new key.
+    pub key: String,
+    /// The device that the key is bound to, where it pairs one anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_id: Option<String>,
+    /// Name of the key.
+    pub name: String,
 }
 
 /// A key that was just minted. The token is in no other answer.

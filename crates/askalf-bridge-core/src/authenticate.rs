@@ -1,79 +1,114 @@
-//! Drives the validator over the store: look-ups on the runtime, derivations on threads that may block, both bounded.
+//! Drives the validator over the store: look-ups on the runtime, derivations on threads that may block, all bounded.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use askalf_bridge_auth::{
-    Access, AuthenticatedKey, DerivationWanted, Lane, Rejection, Step, Validator, ValidatorOptions,
+    Access, AuthenticatedKey, BridgeSecret, DerivationWanted, KeyRecord, Lane, Lookup, LookupWanted, Refused,
+    Rejection, Step, UnixMillis, Validator, ValidatorOptions,
 };
-use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
 
-use crate::stores::Store;
+use crate::attempts::preview;
+use crate::derivations::{Gate, GateError, Seat};
+use crate::keeper::Notes;
+use crate::stores::{Attempt, Store};
+use crate::throttle::{Pass, Throttle, Verdict};
 use crate::{BridgeOptions, Clock};
 
-/// How many checks may wait for the one derivation of [`Lane::Overflow`].
-const OVERFLOW_WAITING: usize = 8;
+/// How many checks may wait for the one place of [`Lane::Overflow`], and for that of [`Lane::Malformed`].
+const SMALL_LANE_WAITING: usize = 8;
 
 pub(crate) struct Authenticator {
     validator: Validator,
     indexed: Gate,
     overflow: Gate,
+    malformed: Gate,
+    throttle: Throttle,
+    notes: Arc<Notes>,
     options: BridgeOptions,
     store: Arc<dyn Store>,
     clock: Clock,
 }
 
 impl Authenticator {
-    pub(crate) fn new(store: Arc<dyn Store>, options: &BridgeOptions, clock: Clock) -> Self {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        options: &BridgeOptions,
+        clock: Clock,
+        notes: Arc<Notes>,
+    ) -> Self {
         let validator = Validator::new(ValidatorOptions {
             strict_scopes: options.strict_scopes,
+            digest_key: options.secret.as_ref().map(BridgeSecret::digest_key),
             ..ValidatorOptions::default()
         });
         Self {
             validator,
             indexed: Gate::new(options.derivations, options.derivations_waiting),
-            overflow: Gate::new(1, OVERFLOW_WAITING),
+            overflow: Gate::new(1, SMALL_LANE_WAITING),
+            malformed: Gate::new(1, SMALL_LANE_WAITING),
+            throttle: Throttle::new(options.overloaded_retry_after),
+            notes,
             options: options.clone(),
             store,
             clock,
         }
     }
 
-    /// Checks what was presented. Drop the future when the client has gone: a derivation that has not begun is then
-    /// never done.
+    /// Checks what was presented, from `address` where the connection has one. Drop the future when the client has gone:
+    /// a derivation that has not begun is then never done.
     ///
     /// A store that fails is [`Rejection::Unavailable`], which says nothing about the token.
     pub(crate) async fn authenticate(
         &self,
         presented: Option<&str>,
         want: Access,
+        address: Option<IpAddr>,
     ) -> Result<AuthenticatedKey, Rejection> {
-        let mut step = self.validator.check(presented, want);
-        loop {
-            step = match step {
-                Step::Lookup(wanted) => match self.store.find_keys(wanted.lookup()).await {
-                    Ok(rows) => {
-                        for row in rows.iter().filter(|row| row.parsed_hash().is_err()) {
-                            tracing::warn!(
-                                key = row.id,
-                                "the stored key_hash is damaged: this key lets nobody in"
-                            );
-                        }
-                        wanted.found(rows)
-                    }
-                    Err(error) => {
-                        tracing::error!(error = %error, "keys cannot be looked up");
-                        wanted.unavailable()
-                    }
-                },
-                Step::Derive(wanted) => self.derive(wanted).await?,
-                Step::Done(Ok(key)) => {
-                    self.count_use(&key);
-                    return Ok(key);
+        let outcome = self.drive(presented, want, address).await;
+        match &outcome {
+            Ok(key) => {
+                self.notes.uses.count(key.key_id(), (self.clock)());
+                if let Some(digest) = key.digest_to_keep() {
+                    self.notes.digests.keep(digest);
                 }
-                Step::Done(Err(rejection)) => return Err(rejection),
-            };
+            }
+            Err(refused) => {
+                if let Some(digest) = refused.digest_to_keep() {
+                    self.notes.digests.keep(digest);
+                }
+                self.note_refused(presented, refused.rejection(), refused.key_id(), address);
+            }
         }
+        outcome.map_err(Refused::into_rejection)
+    }
+
+    /// Whether a key that was checked before still holds, by its row as it is now.
+    pub(crate) fn recheck(
+        &self,
+        key: &AuthenticatedKey,
+        row: Option<&KeyRecord>,
+        now: UnixMillis,
+    ) -> Result<(), Rejection> {
+        self.validator.recheck(key, row, now)
+    }
+
+    /// Notes that a check was refused, for the operator.
+    pub(crate) fn note_refused(
+        &self,
+        presented: Option<&str>,
+        rejection: &Rejection,
+        key_id: Option<&str>,
+        address: Option<IpAddr>,
+    ) {
+        self.notes.attempts.note(Attempt {
+            at: (self.clock)(),
+            address: address.map(|address| address.to_canonical().to_string()),
+            preview: preview(presented),
+            key_id: key_id.map(str::to_owned),
+            reason: rejection.reason().to_owned(),
+            count: 1,
+        });
     }
 
     /// Runs `work`, which takes about as long as a derivation, within the budget of the common lane.
@@ -81,148 +116,134 @@ impl Authenticator {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Rejection> {
-        match self.indexed.run(work).await {
-            Ok(done) => Ok(done),
-            Err(GateError::Full) => Err(Rejection::Overloaded {
-                retry_after: self.options.overloaded_retry_after,
-            }),
-            Err(GateError::Lost) => Err(Rejection::Unavailable),
+        let seat = self.indexed.enter().await.map_err(|error| self.of_gate(&error))?;
+        let (done, _) = seat.run(work).await.map_err(|error| self.of_gate(&error))?;
+        Ok(done)
+    }
+
+    async fn drive(
+        &self,
+        presented: Option<&str>,
+        want: Access,
+        address: Option<IpAddr>,
+    ) -> Result<AuthenticatedKey, Refused> {
+        let mut step = self.validator.check(presented, want);
+        let mut seat = None;
+        let mut pass: Option<Pass<'_>> = None;
+        loop {
+            step = match step {
+                Step::Lookup(wanted) => {
+                    // No place is kept while the database is asked.
+                    seat = None;
+                    self.look_up(wanted).await
+                }
+                Step::Derive(wanted) => {
+                    if pass.is_none()
+                        && wanted.lane() == Lane::Indexed
+                        && let Some(address) = address
+                    {
+                        let turn = self.throttle.pass(address, wanted.prefix()).await;
+                        let turn = turn.map_err(|retry_after| {
+                            tracing::warn!(
+                                address = %address,
+                                prefix = preview(presented),
+                                "wrong keys with this prefix came from this address: it has to wait"
+                            );
+                            Rejection::Overloaded { retry_after }
+                        })?;
+                        let waited = turn.waited();
+                        pass = Some(turn);
+                        if waited {
+                            // The rows are old by now: a key may have been revoked since.
+                            step = self.validator.check(presented, want);
+                            continue;
+                        }
+                    }
+                    match self.derive(wanted, seat.take()).await {
+                        Ok((step, now_seated)) => {
+                            seat = Some(now_seated);
+                            step
+                        }
+                        Err(rejection) => Step::Done(Err(rejection.into())),
+                    }
+                }
+                Step::Done(outcome) => {
+                    if let Some(pass) = pass {
+                        pass.decide(verdict_of(&outcome));
+                    }
+                    return outcome;
+                }
+            };
         }
     }
 
-    async fn derive(&self, wanted: DerivationWanted) -> Result<Step, Rejection> {
-        let gate = match wanted.lane() {
+    async fn look_up(&self, wanted: LookupWanted) -> Step {
+        match self.store.find_keys(wanted.lookup()).await {
+            Ok(rows) => {
+                // Every unknown token meets the rows of malformed prefixes: those are counted elsewhere.
+                if *wanted.lookup() != Lookup::MalformedPrefix {
+                    for row in rows.iter().filter(|row| row.parsed_hash().is_err()) {
+                        tracing::warn!(
+                            key = row.id,
+                            "the stored key_hash is damaged: this key lets nobody in"
+                        );
+                    }
+                }
+                wanted.found(rows, (self.clock)())
+            }
+            Err(error) => {
+                tracing::error!(error = %error, "keys cannot be looked up");
+                wanted.unavailable()
+            }
+        }
+    }
+
+    /// One derivation, in the place of the one before where that was in the same lane.
+    async fn derive(
+        &self,
+        wanted: DerivationWanted,
+        seated: Option<(Lane, Seat)>,
+    ) -> Result<(Step, (Lane, Seat)), Rejection> {
+        let lane = wanted.lane();
+        let gate = match lane {
             Lane::Indexed => &self.indexed,
             Lane::Overflow => &self.overflow,
+            Lane::Malformed => &self.malformed,
+        };
+        let seat = match seated {
+            Some((of_lane, seat)) if of_lane == lane => seat,
+            other => {
+                drop(other);
+                gate.enter().await.map_err(|error| self.of_gate(&error))?
+            }
         };
         let clock = Arc::clone(&self.clock);
-        match gate.run(move || wanted.derive(clock())).await {
-            Ok(step) => Ok(step),
-            Err(GateError::Full) => {
+        let derived = seat.run(move || wanted.derive(clock())).await;
+        let (step, seat) = derived.map_err(|error| self.of_gate(&error))?;
+        Ok((step, (lane, seat)))
+    }
+
+    fn of_gate(&self, error: &GateError) -> Rejection {
+        match error {
+            GateError::Full => {
                 tracing::warn!("too many key checks at once");
-                Err(Rejection::Overloaded {
+                Rejection::Overloaded {
                     retry_after: self.options.overloaded_retry_after,
-                })
+                }
             }
-            Err(GateError::Lost) => {
+            GateError::Lost => {
                 tracing::error!("a key check was lost: its thread ended early");
-                Err(Rejection::Unavailable)
+                Rejection::Unavailable
             }
         }
     }
-
-    /// Nobody waits for it, and a failure there refuses nobody.
-    fn count_use(&self, key: &AuthenticatedKey) {
-        let store = Arc::clone(&self.store);
-        let (id, now) = (key.key_id().to_owned(), (self.clock)());
-        tokio::spawn(async move {
-            if let Err(error) = store.touch_key(&id, now).await {
-                tracing::warn!(key = id, error = %error, "the use of a key was not counted");
-            }
-        });
-    }
 }
 
-/// So many pieces of work at once on blocking threads, and so many more that wait.
-struct Gate {
-    running: Arc<Semaphore>,
-    waiting: Semaphore,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum GateError {
-    /// As many wait as may.
-    Full,
-    /// The thread ended without an answer.
-    Lost,
-}
-
-impl Gate {
-    fn new(running: usize, waiting: usize) -> Self {
-        Self {
-            running: Arc::new(Semaphore::new(running.clamp(1, Semaphore::MAX_PERMITS))),
-            waiting: Semaphore::new(waiting.clamp(1, Semaphore::MAX_PERMITS)),
-        }
-    }
-
-    async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, GateError> {
-        let place = self.waiting.try_acquire().map_err(|_| GateError::Full)?;
-        let permit = Arc::clone(&self.running).acquire_owned().await;
-        let permit = permit.map_err(|_| GateError::Lost)?;
-        drop(place);
-        let mut task = AbortOnDrop(tokio::task::spawn_blocking(move || {
-            let done = work();
-            drop(permit);
-            done
-        }));
-        (&mut task.0).await.map_err(|_| GateError::Lost)
-    }
-}
-
-/// Takes work back that no thread has begun; what runs already runs to its end.
-struct AbortOnDrop<T>(JoinHandle<T>);
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::mpsc;
-    use std::task::{Context, Waker};
-
-    use super::*;
-
-    #[tokio::test]
-    async fn more_work_than_may_wait_is_refused_and_what_was_given_up_is_never_done() {
-        let gate = Arc::new(Gate::new(1, 1));
-        let done = Arc::new(AtomicUsize::new(0));
-        let (go, wait) = mpsc::channel::<()>();
-        let (begun, mut running) = tokio::sync::mpsc::channel(1);
-
-        let first = tokio::spawn({
-            let gate = Arc::clone(&gate);
-            async move {
-                gate.run(move || {
-                    begun.blocking_send(()).unwrap();
-                    wait.recv().unwrap();
-                })
-                .await
-            }
-        });
-        running.recv().await.unwrap();
-
-        let counted = Arc::clone(&done);
-        let mut second = Box::pin(gate.run(move || counted.fetch_add(1, Ordering::SeqCst)));
-        assert!(
-            second
-                .as_mut()
-                .poll(&mut Context::from_waker(Waker::noop()))
-                .is_pending(),
-            "waits for the first"
-        );
-        assert_eq!(gate.run(|| ()).await, Err(GateError::Full));
-
-        drop(second);
-        go.send(()).unwrap();
-        first.await.unwrap().unwrap();
-        gate.run(|| ()).await.unwrap();
-        assert_eq!(done.load(Ordering::SeqCst), 0, "its client had gone");
-    }
-
-    #[tokio::test]
-    async fn work_that_panics_is_lost_and_gives_its_place_back() {
-        let gate = Gate::new(1, 1);
-        assert_eq!(
-            gate.run(|| panic!("deliberate")).await,
-            Err::<(), _>(GateError::Lost)
-        );
-        gate.run(|| ()).await.unwrap();
+fn verdict_of(outcome: &Result<AuthenticatedKey, Refused>) -> Verdict {
+    match outcome {
+        Ok(_) => Verdict::Right,
+        Err(refused) if refused.key_id().is_some() => Verdict::Right,
+        Err(refused) if refused.rejection().is_bridge_fault() => Verdict::None,
+        Err(_) => Verdict::Wrong,
     }
 }

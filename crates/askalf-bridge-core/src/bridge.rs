@@ -4,19 +4,25 @@ use std::fmt;
 use std::future::Future;
 use std::hash::BuildHasher;
 use std::hash::RandomState;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use askalf_bridge_auth::UnixMillis;
+use askalf_bridge_auth::{Access, AuthenticatedKey, Rejection, UnixMillis};
 use tokio::sync::{MutexGuard, watch};
 use tokio::task::JoinHandle;
 
 use crate::BridgeOptions;
 use crate::authenticate::Authenticator;
 use crate::grace::Grace;
+use crate::http::PairBudget;
 use crate::hub::{Hub, Router};
+use crate::keeper::{Keeper, Notes};
+use crate::live_keys::LiveKeys;
+use crate::malformed_prefixes::MalformedPrefixes;
 use crate::stores::{Store, StoreError};
 use crate::watchers::Watchers;
-use crate::{orphans, session};
+use crate::{orphans, recheck, session};
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> UnixMillis + Send + Sync>;
@@ -41,9 +47,20 @@ pub(crate) struct Core {
     pub(crate) watchers: Arc<Watchers>,
     pub(crate) grace: Arc<Grace>,
     pub(crate) turns: Turns,
+    pub(crate) live_keys: Arc<LiveKeys>,
+    malformed_prefixes: MalformedPrefixes,
+    notes: Arc<Notes>,
+    pub(crate) pair_budget: PairBudget,
     phase: watch::Sender<Phase>,
     live_sessions: watch::Sender<usize>,
-    grace_task: Mutex<Option<JoinHandle<()>>>,
+    tasks: Mutex<Option<Tasks>>,
+}
+
+/// What runs beside the sessions of an open bridge.
+struct Tasks {
+    grace: JoinHandle<()>,
+    recheck: JoinHandle<()>,
+    keeper: Option<Keeper>,
 }
 
 /// How far a bridge is.
@@ -61,16 +78,26 @@ impl Bridge {
     /// A bridge over `store`, which takes no device before [`Bridge::start`].
     pub fn new(store: Arc<dyn Store>, options: BridgeOptions, clock: Clock) -> Self {
         let hub = Arc::new(Hub::default());
+        let notes = Arc::<Notes>::default();
         let core = Core {
-            authenticator: Authenticator::new(Arc::clone(&store), &options, Arc::clone(&clock)),
+            authenticator: Authenticator::new(
+                Arc::clone(&store),
+                &options,
+                Arc::clone(&clock),
+                Arc::clone(&notes),
+            ),
             router: Arc::clone(&hub) as Arc<dyn Router>,
             hub,
             watchers: Watchers::new(&options),
             grace: Arc::default(),
             turns: Turns::default(),
+            live_keys: Arc::default(),
+            malformed_prefixes: MalformedPrefixes::default(),
+            notes,
+            pair_budget: PairBudget::default(),
             phase: watch::channel(Phase::Idle).0,
             live_sessions: watch::channel(0).0,
-            grace_task: Mutex::default(),
+            tasks: Mutex::default(),
             store,
             options,
             clock,
@@ -94,19 +121,23 @@ impl Bridge {
         let offline = self.core.store.all_devices_offline(self.core.now()).await?;
         let orphans = orphans::give_grace(&self.core).await?;
         tracing::info!(offline, orphans, "the bridge is open for devices");
-        let task = tokio::spawn(orphans::end_when_due(
-            Arc::clone(&self.core.grace),
-            Arc::downgrade(&self.core),
-        ));
-        let mut slot = self
-            .core
-            .grace_task
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(other) = slot.replace(task) {
-            other.abort();
-        }
-        drop(slot);
+        self.core.note_malformed_prefixes().await;
+        let tasks = Tasks {
+            grace: tokio::spawn(orphans::end_when_due(
+                Arc::clone(&self.core.grace),
+                Arc::downgrade(&self.core),
+            )),
+            recheck: tokio::spawn(recheck::recheck_always(
+                Arc::downgrade(&self.core),
+                self.core.options.recheck_interval,
+            )),
+            keeper: Some(Keeper::start(
+                Arc::clone(&self.core.notes),
+                Arc::clone(&self.core.store),
+                Arc::clone(&self.core.clock),
+            )),
+        };
+        drop(self.core.tasks().replace(tasks));
         self.core.phase.send_if_modified(|phase| {
             let opens = *phase == Phase::Idle;
             if opens {
@@ -118,7 +149,8 @@ impl Bridge {
     }
 
     /// Ends every session with `SERVER_SHUTDOWN` and close code 1001 and every stream of events; takes no new ones.
-    /// Returns when the sessions are gone, at the latest after [`BridgeOptions::shutdown_timeout`].
+    /// Returns when the sessions are gone and what their checks left behind is stored; each may take
+    /// [`BridgeOptions::shutdown_timeout`].
     pub async fn shutdown(&self) {
         self.core.phase.send_replace(Phase::Closing);
         for link in self.core.hub.all() {
@@ -132,6 +164,37 @@ impl Bridge {
         {
             tracing::warn!("sessions were cut off by the shutdown");
         }
+        let tasks = self.core.tasks().take();
+        if let Some(tasks) = tasks {
+            tasks.end(self.core.options.shutdown_timeout).await;
+        }
+    }
+
+    /// Checks a token as the sockets and the API do, for a program that asks on its own: with the same budgets, and the same
+    /// traces in the list of refused checks and the count of uses. `address` is where the bearer comes from; without one
+    /// wrong secrets are not slowed down. Drop the future to give a check up.
+    ///
+    /// # Errors
+    /// [`Rejection`]; of those [`Rejection::Unavailable`] and [`Rejection::Overloaded`] say nothing about the token.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with a timer.
+    pub async fn authenticate(
+        &self,
+        presented: Option<&str>,
+        want: Access,
+        address: Option<IpAddr>,
+    ) -> Result<AuthenticatedKey, Rejection> {
+        self.core
+            .authenticator
+            .authenticate(presented, want, address)
+            .await
+    }
+
+    /// How many keys had a malformed prefix when they were last counted: at the start, and with each recheck of the live
+    /// sessions. Every token that is not known is derived against all of them.
+    pub fn malformed_prefixes(&self) -> u64 {
+        self.core.malformed_prefixes.last()
     }
 
     /// Resolves once [`Bridge::shutdown`] was called. It does not keep the bridge alive.
@@ -172,20 +235,36 @@ impl Core {
         LiveSession(self.live_sessions.clone())
     }
 
-    /// Ends the sessions of a key that was revoked.
+    /// Ends the sessions and streams of a key that was revoked.
     pub(crate) fn key_revoked(&self, key_id: &str) {
-        for link in self.hub.revoke(key_id) {
-            session::say_revoked(&link);
+        self.live_keys.revoke(key_id);
+    }
+
+    /// Counts the keys that no prefix finds. Where the store fails the last count stays.
+    pub(crate) async fn note_malformed_prefixes(&self) {
+        if let Err(error) = self.malformed_prefixes.count(&*self.store).await {
+            tracing::warn!(error = %error, "keys with a malformed prefix could not be counted");
+        }
+    }
+
+    fn tasks(&self) -> std::sync::MutexGuard<'_, Option<Tasks>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tasks {
+    /// Ends them; the notes are written before that.
+    async fn end(mut self, at_most: Duration) {
+        if let Some(keeper) = self.keeper.take() {
+            keeper.finish(at_most).await;
         }
     }
 }
 
-impl Drop for Core {
+impl Drop for Tasks {
     fn drop(&mut self) {
-        let slot = self.grace_task.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(task) = slot.take() {
-            task.abort();
-        }
+        self.grace.abort();
+        self.recheck.abort();
     }
 }
 

@@ -14,6 +14,7 @@ use crate::api::{Dispatch, DispatchEvent};
 use crate::bridge::{Core, Phase};
 use crate::ids::new_id;
 use crate::link::Link;
+use crate::live_keys::KeyHold;
 use crate::orphans;
 use crate::stores::{
     Device, Execution, ExecutionEnd, ExecutionStatus, Finish, NewExecution, Principal, StoreError,
@@ -269,14 +270,20 @@ pub(crate) async fn cancel(core: &Core, who: &Principal, id: &str) -> Result<Exe
 
 impl Dispatched {
     /// The news of the execution: `accepted` first, `ended` last. Where the bridge goes down before the end, or the
-    /// store cannot say how it ended, the stream ends without `ended`.
-    pub(crate) fn events(self, core: Arc<Core>, who: Principal) -> impl Stream<Item = DispatchEvent> + Send {
+    /// store cannot say how it ended, or the caller's key does not hold any more, the stream ends without `ended`.
+    pub(crate) fn events(
+        self,
+        core: Arc<Core>,
+        who: Principal,
+        hold: Option<KeyHold>,
+    ) -> impl Stream<Item = DispatchEvent> + Send {
         let mut idle = tokio::time::interval(core.options.idle_event_interval);
         idle.set_missed_tick_behavior(MissedTickBehavior::Delay);
         idle.reset();
         let state = Follow {
             core,
             who,
+            hold,
             execution: self.execution,
             watch: self.watch,
             idle,
@@ -290,9 +297,21 @@ impl Dispatched {
     }
 }
 
+/// Resolves once the key of a caller does not hold any more.
+async fn lost(hold: Option<&KeyHold>) {
+    match hold {
+        Some(hold) => {
+            hold.lost().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
 struct Follow {
     core: Arc<Core>,
     who: Principal,
+    /// The key of the caller; who asks over the local socket has none.
+    hold: Option<KeyHold>,
     execution: Execution,
     watch: Watch,
     idle: tokio::time::Interval,
@@ -325,6 +344,10 @@ impl Follow {
     async fn follow(&mut self) -> Option<DispatchEvent> {
         tokio::select! {
             biased;
+            () = lost(self.hold.as_ref()) => {
+                self.stage = Stage::Over;
+                return None;
+            }
             event = self.watch.next() => {
                 self.idle.reset();
                 if event.is_some() {

@@ -1,13 +1,11 @@
 //! Who is connected: every live session, and which of them is the one of a device.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 use crate::BridgeOptions;
 use crate::link::Link;
@@ -26,9 +24,6 @@ struct Session {
     device_id: Option<String>,
 }
 
-/// How long a revocation is remembered: longer than any check takes that may have read the key before it.
-const REVOCATION_MEMORY: Duration = Duration::from_secs(60);
-
 /// The sessions of this bridge.
 #[derive(Debug, Default)]
 pub(crate) struct Hub {
@@ -40,8 +35,6 @@ pub(crate) struct Hub {
 struct Sessions {
     all: HashMap<u64, Session>,
     by_device: HashMap<String, Arc<Link>>,
-    /// Keys that were revoked lately, oldest first.
-    revoked: VecDeque<(Instant, String)>,
 }
 
 impl Hub {
@@ -56,35 +49,6 @@ impl Hub {
         };
         self.sessions().all.insert(number, session);
         (link, frames)
-    }
-
-    /// Notes that a key was revoked, and answers its sessions. One that is opened later on the strength of a check that
-    /// began before is told by [`Hub::revoked_since`].
-    pub(crate) fn revoke(&self, key_id: &str) -> Vec<Arc<Link>> {
-        let now = Instant::now();
-        let mut sessions = self.sessions();
-        while sessions
-            .revoked
-            .front()
-            .is_some_and(|(at, _)| now.duration_since(*at) > REVOCATION_MEMORY)
-        {
-            sessions.revoked.pop_front();
-        }
-        sessions.revoked.push_back((now, key_id.to_owned()));
-        let links = sessions.all.values().map(|session| &session.link);
-        links
-            .filter(|link| link.key_id() == key_id)
-            .map(Arc::clone)
-            .collect()
-    }
-
-    /// Whether a key was revoked at `since` or later. Ask after [`Hub::open`]: then one of the two sees the other.
-    pub(crate) fn revoked_since(&self, key_id: &str, since: Instant) -> bool {
-        let sessions = self.sessions();
-        sessions
-            .revoked
-            .iter()
-            .any(|(at, id)| *at >= since && id == key_id)
     }
 
     /// Forgets a session that has ended, and the device with it where it still has one.
@@ -182,15 +146,13 @@ mod tests {
     }
 
     #[test]
-    fn sessions_are_found_by_their_key_until_they_end() {
+    fn a_session_that_ends_takes_its_device_out() {
         let hub = Hub::default();
         let options = BridgeOptions::default();
         let (one, _frames) = hub.open("key_1", &options);
-        let (_other, _frames2) = hub.open("key_2", &options);
-        assert_eq!(hub.revoke("key_1").len(), 1);
+        let (_other, _frames2) = hub.open("key_1", &options);
         hub.attach("dev_1", &one);
         hub.closed(&one);
-        assert!(hub.revoke("key_1").is_empty());
         assert!(hub.of_device("dev_1").is_none());
         assert_eq!(hub.all().len(), 1);
     }

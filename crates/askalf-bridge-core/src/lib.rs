@@ -1,22 +1,31 @@
 #![doc = include_str!("../README.md")]
 
 pub mod api;
+mod attempts;
 mod authenticate;
 mod bridge;
+mod derivations;
+mod digests;
 mod dispatch;
 mod grace;
 mod http;
 mod hub;
 mod ids;
+mod keeper;
 mod link;
+mod live_keys;
+mod malformed_prefixes;
 mod options;
 mod orphans;
+mod recheck;
 mod server;
 mod session;
 pub mod stores;
+mod throttle;
+mod uses;
 mod watchers;
 
 pub use bridge::{Bridge, Clock};
 pub use http::{Transport, router};
 pub use options::BridgeOptions;
-pub use server::{Listener, PeerUid, ServeOptions, serve};
+pub use server::{Listener, PeerAddr, PeerUid, ServeOptions, ServerTls, TlsError, TransportSecurity, serve};

@@ -3,6 +3,8 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use askalf_bridge_auth::BridgeSecret;
+
 /// How a bridge behaves. Every field has a default that fits a fleet of some thousand devices on one small machine.
 ///
 /// ```
@@ -16,6 +18,10 @@ use std::time::Duration;
 pub struct BridgeOptions {
     /// Refuse the forge's older keys (scopes read, write, execute) at the socket. Off by default.
     pub strict_scopes: bool,
+    /// The bridge's secret, by which returning devices are known without a derivation. Without it each check derives.
+    pub secret: Option<BridgeSecret>,
+    /// How often the keys of live sessions are checked again, at the latest: 30 s.
+    pub recheck_interval: Duration,
     /// Accept a token in the query of the URL, where proxies log it; with a warning each time. On by default, since the
     /// oldest agents know no other way.
     pub allow_query_token: bool,
@@ -38,7 +44,7 @@ pub struct BridgeOptions {
     pub shutdown_timeout: Duration,
     /// How many key derivations run at once: the number of cores.
     pub derivations: usize,
-    /// How many checks may wait for a derivation before more are answered `overloaded`: 1024, about 6 s of two cores.
+    /// How many checks may wait for a derivation before more are answered `overloaded`: 1024, about 5 s of two cores.
     pub derivations_waiting: usize,
     /// What an overloaded bridge tells its peers to wait: 5 s.
     pub overloaded_retry_after: Duration,
@@ -56,12 +62,17 @@ pub struct BridgeOptions {
     pub bad_frames_per_minute: u32,
     /// How often a quiet stream of events says that it is alive: 15 s.
     pub idle_event_interval: Duration,
+    /// Exchange pairing codes that come in plain text over a network. Off by default: only for a bridge that a proxy which
+    /// speaks TLS alone can reach.
+    pub plain_pairing: bool,
 }
 
 impl Default for BridgeOptions {
     fn default() -> Self {
         Self {
             strict_scopes: false,
+            secret: None,
+            recheck_interval: Duration::from_secs(30),
             allow_query_token: true,
             register_timeout: Duration::from_secs(30),
             heartbeat_interval: Duration::from_secs(30),
@@ -81,6 +92,7 @@ impl Default for BridgeOptions {
             watcher_bytes: 1024 * 1024,
             bad_frames_per_minute: 100,
             idle_event_interval: Duration::from_secs(15),
+            plain_pairing: false,
         }
     }
 }

@@ -7,8 +7,22 @@ pub(crate) const DEVICE_NAME: &str = "deviceName";
 pub(crate) const MAX_CONCURRENT: &str = "maxConcurrent";
 pub(crate) const EXECUTION_TIMEOUT_MS: &str = "executionTimeoutMs";
 pub(crate) const INSECURE: &str = "insecure";
+pub(crate) const CA_FILE: &str = "caFile";
+pub(crate) const TLS_PINS: &str = "tlsPins";
+pub(crate) const CF_ACCESS_ID: &str = "cfAccessId";
+pub(crate) const CF_ACCESS_SECRET_FILE: &str = "cfAccessSecretFile";
 
-const KNOWN: [&str; 5] = [URL, DEVICE_NAME, MAX_CONCURRENT, EXECUTION_TIMEOUT_MS, INSECURE];
+const KNOWN: [&str; 9] = [
+    URL,
+    DEVICE_NAME,
+    MAX_CONCURRENT,
+    EXECUTION_TIMEOUT_MS,
+    INSECURE,
+    CA_FILE,
+    TLS_PINS,
+    CF_ACCESS_ID,
+    CF_ACCESS_SECRET_FILE,
+];
 
 /// The fields of agent.json that are not secret.
 ///
@@ -26,6 +40,14 @@ pub struct AgentConfig {
     pub execution_timeout_ms: Option<u64>,
     /// `insecure`: plain `ws://` is allowed to hosts other than this one.
     pub insecure: bool,
+    /// `caFile`: a PEM file of certificates that are trusted beside the system's.
+    pub ca_file: Option<String>,
+    /// `tlsPins`: fingerprints of which the bridge's key must have one; none: any key will do.
+    pub tls_pins: Vec<String>,
+    /// `cfAccessId`: the id of the service token of a Cloudflare Access gateway in front of the bridge.
+    pub cf_access_id: Option<String>,
+    /// `cfAccessSecretFile`: a file that holds that token's secret.
+    pub cf_access_secret_file: Option<String>,
     /// Every other field, kept as it is when the file is written again. A field named above stands here where its value has
     /// another type than it must ([`AgentConfig::misread`]); what the typed field holds then wins on the next write.
     pub extra: Map<String, Value>,
@@ -47,6 +69,10 @@ impl AgentConfig {
             }),
             execution_timeout_ms: take(&mut fields, EXECUTION_TIMEOUT_MS, whole),
             insecure: take(&mut fields, INSECURE, Value::as_bool).unwrap_or(false),
+            ca_file: take(&mut fields, CA_FILE, text),
+            tls_pins: take(&mut fields, TLS_PINS, texts).unwrap_or_default(),
+            cf_access_id: take(&mut fields, CF_ACCESS_ID, text),
+            cf_access_secret_file: take(&mut fields, CF_ACCESS_SECRET_FILE, text),
             extra: fields,
         }
     }
@@ -63,6 +89,16 @@ impl AgentConfig {
         put(MAX_CONCURRENT, self.max_concurrent.map(Value::from));
         put(EXECUTION_TIMEOUT_MS, self.execution_timeout_ms.map(Value::from));
         put(INSECURE, self.insecure.then_some(Value::Bool(true)));
+        put(CA_FILE, self.ca_file.clone().map(Value::String));
+        put(
+            TLS_PINS,
+            (!self.tls_pins.is_empty()).then(|| Value::from(self.tls_pins.clone())),
+        );
+        put(CF_ACCESS_ID, self.cf_access_id.clone().map(Value::String));
+        put(
+            CF_ACCESS_SECRET_FILE,
+            self.cf_access_secret_file.clone().map(Value::String),
+        );
         fields
     }
 }
@@ -75,6 +111,10 @@ impl fmt::Debug for AgentConfig {
             .field("max_concurrent", &self.max_concurrent)
             .field("execution_timeout_ms", &self.execution_timeout_ms)
             .field("insecure", &self.insecure)
+            .field("ca_file", &self.ca_file)
+            .field("tls_pins", &self.tls_pins)
+            .field("cf_access_id", &self.cf_access_id.as_ref().map(|_| "set"))
+            .field("cf_access_secret_file", &self.cf_access_secret_file)
             .field("extra", &self.extra.keys().collect::<Vec<_>>())
             .finish()
     }
@@ -92,6 +132,10 @@ fn take<T>(fields: &mut Map<String, Value>, name: &str, read: impl Fn(&Value) ->
 
 fn text(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
+}
+
+fn texts(value: &Value) -> Option<Vec<String>> {
+    value.as_array()?.iter().map(text).collect()
 }
 
 /// A whole number of JavaScript, which may be spelled `2.0` or `6e5`.
@@ -122,7 +166,8 @@ mod tests {
     fn every_field_survives_reading_and_writing() {
         let original = fields(json!({
             "url": "wss://bridge.example", "deviceName": "dev", "maxConcurrent": 2,
-            "executionTimeoutMs": 600_000, "insecure": true, "nested": {"a": [1, null]}, "installedAt": "2024"
+            "executionTimeoutMs": 600_000, "insecure": true, "caFile": "/etc/ca.pem", "tlsPins": ["ab", "cd"],
+            "cfAccessId": "id.access", "cfAccessSecretFile": "/etc/cf", "nested": {"a": [1, null]}, "installedAt": "2024"
         }));
         let config = AgentConfig::from_fields(original.clone());
         assert_eq!(config.url.as_deref(), Some("wss://bridge.example"));
@@ -130,18 +175,25 @@ mod tests {
         assert_eq!(config.max_concurrent, Some(2));
         assert_eq!(config.execution_timeout_ms, Some(600_000));
         assert!(config.insecure);
+        assert_eq!(config.ca_file.as_deref(), Some("/etc/ca.pem"));
+        assert_eq!(config.tls_pins, ["ab", "cd"]);
+        assert_eq!(config.cf_access_id.as_deref(), Some("id.access"));
+        assert_eq!(config.cf_access_secret_file.as_deref(), Some("/etc/cf"));
         assert_eq!(config.extra.keys().collect::<Vec<_>>(), ["installedAt", "nested"]);
         assert_eq!(config.to_fields(), original);
     }
 
     #[test]
     fn a_value_of_the_wrong_type_is_named_kept_and_loses_to_a_new_one() {
-        let original = fields(json!({"maxConcurrent": "two", "executionTimeoutMs": -1, "url": null}));
+        let original = fields(json!({
+            "maxConcurrent": "two", "executionTimeoutMs": -1, "tlsPins": ["ab", 1], "url": null
+        }));
         let mut config = AgentConfig::from_fields(original);
         assert_eq!(
             config.misread().collect::<Vec<_>>(),
-            ["maxConcurrent", "executionTimeoutMs"]
+            ["maxConcurrent", "executionTimeoutMs", "tlsPins"]
         );
+        assert!(config.extra.remove("tlsPins").is_some() && config.tls_pins.is_empty());
         assert_eq!(config.max_concurrent, None);
         assert_eq!(
             Value::Object(config.to_fields()),

@@ -1,7 +1,7 @@
 //! What the forge's columns can hold, and how a value that does not fit is brought into bounds. What a device reports
 //! is never a reason to lose its result: such values saturate. What a person types is refused instead.
 
-use askalf_bridge_core::stores::StoreError;
+use askalf_bridge_core::stores::{NewUser, StoreError};
 
 /// `numeric(10, 6)`: ten digits, six of them after the point.
 const MAX_COST: f64 = 9_999.999_999;
@@ -36,6 +36,62 @@ pub(crate) fn varchar(what: &str, value: String, max: usize) -> Result<String, S
         )));
     }
     Ok(text(value))
+}
+
+/// The longest e-mail address that can be delivered to (RFC 5321, section 4.5.3.1.3, without the angle brackets).
+const MAX_ADDRESS: usize = 254;
+
+/// As the slug of a tenant, which is made from its id.
+const MAX_ID: usize = 100;
+
+/// A user that somebody typed, or what is wrong with it.
+pub(crate) fn checked_user(user: NewUser) -> Result<NewUser, StoreError> {
+    checked_id("id of the user", &user.id)?;
+    if let Some(tenant) = &user.tenant_id {
+        checked_id("id of the tenant", tenant)?;
+    }
+    let is_address = user
+        .email
+        .split_once('@')
+        .is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !host.contains('@'))
+        && !user.email.contains(|c: char| c.is_whitespace() || c.is_control());
+    if !is_address {
+        return Err(StoreError::Invalid(format!(
+            "'{}' is no e-mail address",
+            user.email.escape_debug()
+        )));
+    }
+    let email = varchar("e-mail address", user.email, MAX_ADDRESS)?;
+    let display_name = user
+        .display_name
+        .map(|name| varchar("name of the user", name, 255))
+        .transpose()?;
+    Ok(NewUser {
+        email,
+        display_name,
+        ..user
+    })
+}
+
+fn checked_id(what: &str, id: &str) -> Result<(), StoreError> {
+    if id.is_empty() || id.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(StoreError::Invalid(format!(
+            "the {what} is empty or contains spaces"
+        )));
+    }
+    varchar(what, id.to_owned(), MAX_ID).map(drop)
+}
+
+/// Why no tenant was chosen where none was named.
+pub(crate) fn unclear_tenant(there_is_none: bool) -> StoreError {
+    StoreError::Invalid(
+        if there_is_none {
+            "there is no tenant yet: one must be named"
+        } else {
+            "there are several tenants: one must be named"
+        }
+        .to_owned(),
+    )
 }
 
 #[cfg(test)]

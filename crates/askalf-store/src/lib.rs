@@ -1,6 +1,11 @@
 #![doc = include_str!("../README.md")]
 
 mod column;
+#[cfg(feature = "postgres")]
+mod postgres;
+mod reach;
 mod sqlite;
 
-pub use sqlite::{MAX_KEYS_PER_PREFIX, OpenError, OpenOptions, SqliteStore};
+#[cfg(feature = "postgres")]
+pub use postgres::{ConnectError, PostgresOptions, PostgresStore};
+pub use sqlite::{Inspection, MAX_KEYS_PER_PREFIX, OpenError, OpenOptions, SqliteStore};

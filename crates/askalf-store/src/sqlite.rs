@@ -1,31 +1,37 @@
 //! The stores on SQLite.
 
+mod backup;
 mod device;
 mod execution;
 mod fault;
 mod key;
+mod key_lookup;
 mod migrate;
 mod open;
+mod pair_code;
 mod place;
 mod reach;
 mod threads;
 mod timestamp;
+mod trail;
+mod user;
 
 use std::path::Path;
 
 use askalf_bridge_core::stores::StoreError;
 use rusqlite::Connection;
 
-pub use key::MAX_KEYS_PER_PREFIX;
+pub use backup::Inspection;
+pub use key_lookup::MAX_KEYS_PER_PREFIX;
 pub use open::{OpenError, OpenOptions};
 
 use fault::Fault;
 use place::Place;
 use threads::Threads;
 
-/// Keys, devices and executions in one SQLite file, on threads of its own.
+/// Everything a bridge keeps, in one SQLite file, on threads of its own.
 ///
-/// It implements `KeyStore`, `DeviceStore` and `ExecutionStore`. Several of them, in one process or in several, may have
+/// It implements all of [`Store`](askalf_bridge_core::stores::Store). Several of them, in one process or in several, may have
 /// the same file open: what one has answered the next request of any sees.
 ///
 /// Dropping it does not wait: what was queued is done, then its threads end. [`SqliteStore::close`] waits for that.

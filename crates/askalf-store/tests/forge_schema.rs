@@ -213,6 +213,7 @@ fn column(text: &str) -> Column {
         "text" => "text",
         "integer" => "integer",
         "real" => "real",
+        "blob" => "blob",
         "timestamptz" => {
             rules.push(format!("check({name}isstrftime('%y-%m-%dt%h:%m:%fz',{name}))"));
             "text"
@@ -251,6 +252,7 @@ fn column(text: &str) -> Column {
                 assert_eq!(words.next(), Some("key"), "{text}");
                 (primary_key, not_null) = (true, true);
             }
+            "autoincrement" => rules.push("autoincrement".to_owned()),
             "unique" => rules.push("unique".to_owned()),
             "default" => default = words.next().map(translated_default),
             "check" => rules.push(format!("check{}", squeezed(words.next().unwrap()))),

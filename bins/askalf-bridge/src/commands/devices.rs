@@ -1,16 +1,79 @@
-//! `devices list`
+//! `devices`
 
 use askalf_bridge_core::api::DeviceView;
 use askalf_cli::{ExitCode, Table, print};
 use http::Method;
 
-use super::{NOTHING, note_limit, or_dash, show_json};
+use super::{NOTHING, facts, note_limit, or_dash, path_of, show_json};
 use crate::api_client::ApiClient;
 use crate::cli::Devices;
 use crate::home::Home;
 
 pub(crate) async fn devices(home: &Home, command: Devices) -> anyhow::Result<ExitCode> {
-    let Devices::List { limit, json } = command;
+    match command {
+        Devices::List { limit, json } => list(home, limit, json).await,
+        Devices::Show { device, json } => show(home, &device, json).await,
+        Devices::Remove { device, json } => {
+            let path = path_of("devices", &device, "")?;
+            act(home, Method::DELETE, &path, "is removed", json).await
+        }
+        Devices::Disconnect { device, json } => {
+            let path = path_of("devices", &device, "/disconnect")?;
+            act(
+                home,
+                Method::POST,
+                &path,
+                "is disconnected; it may come back",
+                json,
+            )
+            .await
+        }
+    }
+}
+
+async fn show(home: &Home, device: &str, json: bool) -> anyhow::Result<ExitCode> {
+    let path = path_of("devices", device, "")?;
+    let device: DeviceView = ApiClient::connect(home)
+        .await?
+        .call(Method::GET, &path, NOTHING)
+        .await?;
+    if json {
+        show_json(&device)?;
+        return Ok(ExitCode::Done);
+    }
+    let most = device.max_concurrent_tasks.to_string();
+    let rows = [
+        ("id", device.id.as_str()),
+        ("name", &device.device_name),
+        ("status", &device.status),
+        ("type", &device.device_type),
+        ("host", device.hostname.as_deref().unwrap_or("-")),
+        ("os", device.os.as_deref().unwrap_or("-")),
+        ("user", &device.user_id),
+        ("key", &device.api_key_id),
+        ("tasks at once", &most),
+        ("last seen", device.last_seen_at.as_deref().unwrap_or("-")),
+        ("created", &device.created_at),
+    ];
+    print(&facts(&rows))?;
+    Ok(ExitCode::Done)
+}
+
+async fn act(home: &Home, method: Method, path: &str, done: &str, json: bool) -> anyhow::Result<ExitCode> {
+    let device: DeviceView = ApiClient::connect(home)
+        .await?
+        .call(method, path, NOTHING)
+        .await?;
+    if json {
+        show_json(&device)?;
+    } else {
+        let name = askalf_cli::one_line(&device.device_name);
+        print(&format!("Device {} ({name}) {done}.\n", device.id))?;
+    }
+    Ok(ExitCode::Done)
+}
+
+async fn list(home: &Home, limit: u32, json: bool) -> anyhow::Result<ExitCode> {
     let devices: Vec<DeviceView> = ApiClient::connect(home)
         .await?
         .call(Method::GET, &format!("/api/v1/devices?limit={limit}"), NOTHING)

@@ -1,24 +1,16 @@
 //! `dispatch`: runs a task on a device, streams its output and exits as it did.
 
 use std::io::{self, Write};
-use std::time::Duration;
 
 use askalf_bridge_core::api::{Dispatch as Request, DispatchEvent, ExecutionView};
 use askalf_cli::{ExitCode, Failure, interrupts, one_line, print};
-use axum::body::Body;
-use bytes::BytesMut;
 use http::Method;
-use http_body_util::BodyExt;
-use tokio::time::timeout;
 
-use super::{NOTHING, path_of};
+use super::{NOTHING, note, path_of};
 use crate::api_client::ApiClient;
 use crate::cli::Dispatch;
+use crate::event_stream::EventStream;
 use crate::home::Home;
-
-/// Longest line of the event stream (64 MiB): one may carry a whole frame of a device (16 MiB) as a string, with each
-/// quote of it escaped, and the last one a whole execution.
-const MAX_LINE: usize = 64 * 1024 * 1024;
 
 pub(crate) async fn dispatch(home: &Home, arguments: Dispatch) -> anyhow::Result<ExitCode> {
     let request = Request {
@@ -45,11 +37,11 @@ pub(crate) async fn dispatch(home: &Home, arguments: Dispatch) -> anyhow::Result
         print(&format!("{}\n", execution.id))?;
         return Ok(ExitCode::Done);
     }
-    let events = Events::new(client.stream("/api/v1/executions", &request).await?);
+    let events = EventStream::new(client.stream("/api/v1/executions", &request).await?);
     follow(home, events).await
 }
 
-async fn follow(home: &Home, mut events: Events) -> anyhow::Result<ExitCode> {
+async fn follow(home: &Home, mut events: EventStream<DispatchEvent>) -> anyhow::Result<ExitCode> {
     let mut execution: Option<String> = None;
     let mut interrupts = Interrupts::new()?;
     loop {
@@ -168,65 +160,10 @@ fn lost(execution: Option<&str>) -> Failure {
     }
 }
 
-/// A line for the person, beside the task's own output.
-fn note(text: &str) {
-    // Nobody may be reading standard error; the task's end does not depend on it.
-    let _unread = writeln!(io::stderr().lock(), "askalf-bridge: {text}");
-}
-
 fn write(stream: &str, data: &str) -> io::Result<()> {
     if stream == "stderr" {
         let mut error = io::stderr().lock();
         return error.write_all(data.as_bytes()).and_then(|()| error.flush());
     }
     print(data)
-}
-
-/// How long the stream may be silent: several times the interval at which a bridge says that it is alive.
-const SILENCE: Duration = Duration::from_secs(60);
-
-/// The events of a dispatch, one JSON document a line.
-struct Events {
-    body: Body,
-    buffer: BytesMut,
-    searched: usize,
-}
-
-impl Events {
-    fn new(body: Body) -> Self {
-        Self {
-            body,
-            buffer: BytesMut::new(),
-            searched: 0,
-        }
-    }
-
-    /// The next event; `None` at the end of the stream, an error where it broke off. Cancel-safe: what was read stays
-    /// in the buffer.
-    async fn next(&mut self) -> Result<Option<DispatchEvent>, ()> {
-        loop {
-            if let Some(at) = self.buffer[self.searched..]
-                .iter()
-                .position(|byte| *byte == b'\n')
-            {
-                let line = self.buffer.split_to(self.searched + at + 1);
-                self.searched = 0;
-                return serde_json::from_slice(&line).map(Some).map_err(drop);
-            }
-            self.searched = self.buffer.len();
-            if self.buffer.len() > MAX_LINE {
-                return Err(());
-            }
-            let frame = timeout(SILENCE, self.body.frame()).await.map_err(drop)?;
-            match frame {
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        self.buffer.extend_from_slice(&data);
-                    }
-                }
-                Some(Err(_)) => return Err(()),
-                None => return if self.buffer.is_empty() { Ok(None) } else { Err(()) },
-            }
-        }
-    }
 }

@@ -1,43 +1,43 @@
-//! `keys mint|list|revoke|verify`
+//! `keys`
 
 use askalf_bridge_auth::KeyHash;
-use askalf_bridge_core::api::{KeyView, MintKey, MintedKeyView};
+use askalf_bridge_core::api::{AttemptView, KeyView};
 use askalf_cli::{ExitCode, Failure, Table, print, read_token};
 use http::Method;
 
-use super::{NOTHING, note_limit, or_dash, path_of, show_json};
+use super::{NOTHING, facts, new_keys, note_limit, or_dash, path_of, repair, segment, show_json};
 use crate::api_client::ApiClient;
 use crate::cli::Keys;
 use crate::home::Home;
 
 pub(crate) async fn keys(home: &Home, command: Keys) -> anyhow::Result<ExitCode> {
     match command {
-        Keys::Mint {
-            name,
-            user,
-            scopes,
-            json,
-        } => mint(home, MintKey { name, user, scopes }, json).await,
+        Keys::Mint(arguments) => new_keys::mint(home, arguments).await,
         Keys::List { limit, json } => list(home, limit, json).await,
+        Keys::Show { id, json } => show(home, &id, json).await,
         Keys::Revoke { id, json } => revoke(home, &id, json).await,
-        Keys::Verify { key_hash, .. } => verify(&key_hash),
+        Keys::Rotate {
+            id,
+            overlap,
+            expires,
+            out,
+            json,
+        } => new_keys::rotate(home, &id, overlap, expires, out, json).await,
+        Keys::Import {
+            name,
+            key_hash,
+            key_prefix,
+            facts,
+            json,
+            token: _,
+        } => new_keys::import(home, name, key_hash.zip(key_prefix), facts, json).await,
+        Keys::Verify {
+            key_hash: Some(key_hash),
+            ..
+        } => verify(&key_hash),
+        Keys::Verify { json, .. } => repair::repair(home, json).await,
+        Keys::Attempts { prefix, limit, json } => attempts(home, prefix.as_deref(), limit, json).await,
     }
-}
-
-async fn mint(home: &Home, request: MintKey, json: bool) -> anyhow::Result<ExitCode> {
-    let minted: MintedKeyView = ApiClient::connect(home)
-        .await?
-        .call(Method::POST, "/api/v1/keys", Some(&request))
-        .await?;
-    if json {
-        show_json(&minted)?;
-    } else {
-        print(&format!(
-            "Key {} for '{}'. It is shown this once:\n\n  {}\n\nOn the device: askalf-agent pair --url URL, which asks for it.\n",
-            minted.id, request.name, minted.key
-        ))?;
-    }
-    Ok(ExitCode::Done)
 }
 
 async fn list(home: &Home, limit: u32, json: bool) -> anyhow::Result<ExitCode> {
@@ -70,6 +70,66 @@ async fn list(home: &Home, limit: u32, json: bool) -> anyhow::Result<ExitCode> {
             or_dash(key.user_id.as_deref()),
             or_dash(key.last_used_at.as_deref()),
             key.usage_count.to_string(),
+        ]);
+    }
+    print(&table.render())?;
+    Ok(ExitCode::Done)
+}
+
+async fn show(home: &Home, id: &str, json: bool) -> anyhow::Result<ExitCode> {
+    let path = path_of("keys", id, "")?;
+    let key: KeyView = ApiClient::connect(home)
+        .await?
+        .call(Method::GET, &path, NOTHING)
+        .await?;
+    if json {
+        show_json(&key)?;
+        return Ok(ExitCode::Done);
+    }
+    let scopes = key.scopes.join(",");
+    let uses = key.usage_count.to_string();
+    let rows = [
+        ("id", key.id.as_str()),
+        ("name", &key.name),
+        ("prefix", &key.key_prefix),
+        ("scopes", &scopes),
+        ("status", &key.status),
+        ("tenant", &key.tenant_id),
+        ("user", key.user_id.as_deref().unwrap_or("-")),
+        ("device", key.device_id.as_deref().unwrap_or("-")),
+        ("created", &key.created_at),
+        ("expires", key.expires_at.as_deref().unwrap_or("never")),
+        ("revoked", key.revoked_at.as_deref().unwrap_or("-")),
+        ("last used", key.last_used_at.as_deref().unwrap_or("-")),
+        ("uses", &uses),
+    ];
+    print(&facts(&rows))?;
+    Ok(ExitCode::Done)
+}
+
+async fn attempts(home: &Home, prefix: Option<&str>, limit: u32, json: bool) -> anyhow::Result<ExitCode> {
+    let mut path = format!("/api/v1/attempts?limit={limit}");
+    if let Some(prefix) = prefix {
+        path.push_str(&format!("&prefix={}", segment(prefix)));
+    }
+    let attempts: Vec<AttemptView> = ApiClient::connect(home)
+        .await?
+        .call(Method::GET, &path, NOTHING)
+        .await?;
+    note_limit(attempts.len(), limit);
+    if json {
+        show_json(&attempts)?;
+        return Ok(ExitCode::Done);
+    }
+    let mut table = Table::new(&["AT", "PREFIX", "REASON", "KEY", "ADDRESS", "COUNT"]);
+    for attempt in attempts {
+        table.row(vec![
+            attempt.at,
+            attempt.key_preview,
+            attempt.reason,
+            or_dash(attempt.key_id.as_deref()),
+            or_dash(attempt.address.as_deref()),
+            attempt.count.to_string(),
         ]);
     }
     print(&table.render())?;

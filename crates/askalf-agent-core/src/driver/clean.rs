@@ -5,21 +5,30 @@ use std::io;
 use askalf_bridge_auth::Token;
 use askalf_proto::{BridgeError, BridgeMessage, DecodeError, ErrorCode, Executor, one_line};
 
-/// Makes one harmless line of a peer's text, without the token, should the peer echo it.
-#[derive(Debug, Clone)]
-pub(crate) struct Cleaner(Token);
+/// Makes one harmless line of a peer's text, without what was sent in secret, should the peer echo it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Cleaner(Vec<Token>);
 
 impl Cleaner {
     pub(crate) fn new(token: Token) -> Self {
-        Self(token)
+        Self(vec![token])
+    }
+
+    /// Keeps another secret out too.
+    pub(crate) fn and(mut self, secret: Token) -> Self {
+        self.0.push(secret);
+        self
     }
 
     pub(crate) fn text(&self, text: &str) -> String {
-        one_line(&text.replace(self.0.expose_secret(), "[key]"))
+        let clean = self.0.iter().fold(text.to_owned(), |text, secret| {
+            text.replace(secret.expose_secret(), "[key]")
+        });
+        one_line(&clean)
     }
 
     fn is_in(&self, text: &str) -> bool {
-        text.contains(self.0.expose_secret())
+        self.0.iter().any(|secret| text.contains(secret.expose_secret()))
     }
 
     /// The message with clean texts, where it has texts that are ever shown.
@@ -84,6 +93,10 @@ impl Cleaner {
 
 /// An error of the system without its number, which tells a person nothing.
 pub(crate) fn io_text(error: &io::Error) -> String {
+    // The TLS library says it with a link to its manual.
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return "it was closed without a goodbye".to_owned();
+    }
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     // Windows makes sentences of them.

@@ -293,7 +293,11 @@ fn goodbye(fault: &Fault) -> Option<CloseCode> {
         Fault::NameLookup { .. }
         | Fault::Unreachable { .. }
         | Fault::NoAnswer { .. }
+        | Fault::ProxyUnreachable { .. }
+        | Fault::ProxyRefused { .. }
         | Fault::TlsHandshake { .. }
+        | Fault::NotTls
+        | Fault::NoRoots
         | Fault::Certificate { .. }
         | Fault::HttpStatus { .. }
         | Fault::NotWebSocket { .. }

@@ -1,6 +1,6 @@
 //! From an endpoint to an upgraded socket.
 
-use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 // The WebSocket library logs whole requests, key included, at trace level, and peers' texts at debug level. The
@@ -10,9 +10,10 @@ use log as _;
 use askalf_bridge_auth::{Token, TokenError};
 use askalf_proto::MAX_FRAME_IN;
 use async_trait::async_trait;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, header};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -22,7 +23,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use super::clean::{Cleaner, io_text};
 use crate::endpoint::{Endpoint, retry_after};
 use crate::machine::{Fault, Wait};
-use crate::{DeviceFacts, Timings};
+use crate::{DeviceFacts, Route, Timings};
 
 /// Eagerly allocated by the library for the life of a socket. Its default of 128 KiB is more than half of an idle
 /// agent's other memory; messages are small, and larger ones only take more reads.
@@ -41,45 +42,22 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 pub(crate) type Socket = WebSocketStream<Box<dyn Stream>>;
 
-/// Makes the stream to a bridge: the place for TLS and proxies.
+/// Makes the stream to a bridge, TLS and proxies included, and bounds what that takes.
 #[async_trait]
 pub(crate) trait Dial: Send + Sync {
-    async fn dial(&self, endpoint: &Endpoint) -> Result<Box<dyn Stream>, Fault>;
-}
-
-/// Plain TCP, one address after the other.
-#[derive(Debug)]
-pub(crate) struct TcpDial;
-
-#[async_trait]
-impl Dial for TcpDial {
-    async fn dial(&self, endpoint: &Endpoint) -> Result<Box<dyn Stream>, Fault> {
-        let addresses = lookup_host((endpoint.host(), endpoint.port()))
-            .await
-            .map_err(|error| Fault::NameLookup {
-                detail: io_text(&error),
-            })?;
-        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for address in addresses {
-            match TcpStream::connect(address).await {
-                Ok(stream) => {
-                    // Heartbeats and progress are small; nothing is gained by holding them back.
-                    let _only_slower = stream.set_nodelay(true);
-                    return Ok(Box::new(stream));
-                }
-                Err(error) => last = error,
-            }
-        }
-        Err(Fault::Unreachable {
-            detail: format!("{} port {}: {}", endpoint.host(), endpoint.port(), io_text(&last)),
-        })
-    }
+    async fn dial(
+        &self,
+        endpoint: &Endpoint,
+        route: &Route,
+        timings: &Timings,
+    ) -> Result<Box<dyn Stream>, Fault>;
 }
 
 /// Whom to dial and as whom.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     pub(crate) endpoint: Endpoint,
+    route: Arc<Route>,
     authorization: HeaderValue,
     version: Option<HeaderValue>,
     name: Option<HeaderValue>,
@@ -89,18 +67,28 @@ pub(crate) struct Target {
 impl Target {
     /// # Errors
     /// [`TokenError::NotHeaderSafe`].
-    pub(crate) fn new(endpoint: Endpoint, token: &Token, facts: &DeviceFacts) -> Result<Self, TokenError> {
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        route: Arc<Route>,
+        token: &Token,
+        facts: &DeviceFacts,
+    ) -> Result<Self, TokenError> {
         let bearer = format!("Bearer {}", token.header_value()?);
         let mut authorization = HeaderValue::try_from(bearer).map_err(|_| TokenError::NotHeaderSafe)?;
         authorization.set_sensitive(true);
         // Courtesies: what a header cannot carry is left out.
         let courtesy = |text: &str| HeaderValue::from_str(text).ok().filter(|_| !text.is_empty());
+        let mut cleaner = Cleaner::new(token.clone());
+        if let Some(gateway) = &route.gateway {
+            cleaner = cleaner.and(gateway.secret().clone());
+        }
         Ok(Self {
             endpoint,
+            route,
             authorization,
             version: courtesy(&facts.version),
             name: facts.name.as_deref().and_then(courtesy),
-            cleaner: Cleaner::new(token.clone()),
+            cleaner,
         })
     }
 
@@ -118,12 +106,16 @@ impl Target {
         if let Some(name) = &self.name {
             request = request.header("X-Device-Name", name);
         }
-        request.body(())
+        let mut request = request.body(())?;
+        if let Some(gateway) = &self.route.gateway {
+            gateway.add_to(request.headers_mut());
+        }
+        Ok(request)
     }
 
     /// Dials and upgrades.
     pub(crate) async fn open(&self, dialer: &dyn Dial, timings: &Timings) -> Result<Socket, Fault> {
-        let stream = within(timings.connect, Wait::Connection, dialer.dial(&self.endpoint)).await??;
+        let stream = dialer.dial(&self.endpoint, &self.route, timings).await?;
         let request = self.request().map_err(|error| Fault::NotWebSocket {
             detail: self.cleaner.text(&error.to_string()),
         })?;
@@ -134,7 +126,7 @@ impl Target {
             .max_frame_size(Some(MAX_FRAME_IN))
             .max_message_size(Some(MAX_FRAME_IN));
         let upgrade = client_async_with_config(request, stream, Some(config));
-        match within(timings.handshake, Wait::Upgrade, upgrade).await? {
+        match within(timings.handshake, Wait::Upgrade, upgrade.boxed()).await? {
             Ok((socket, _answer)) => Ok(socket),
             Err(error) => Err(self.upgrade_fault(&error)),
         }
@@ -173,7 +165,8 @@ impl Target {
     }
 }
 
-async fn within<F: Future>(limit: Duration, waited_for: Wait, work: F) -> Result<F::Output, Fault> {
+/// Bounds a wait. Boxed, since the compiler does not see through `timeout` that work with borrowed parts is `Send`.
+pub(super) async fn within<T>(limit: Duration, waited_for: Wait, work: BoxFuture<'_, T>) -> Result<T, Fault> {
     timeout(limit, work).await.map_err(|_| Fault::NoAnswer {
         waited_for,
         waited: limit,

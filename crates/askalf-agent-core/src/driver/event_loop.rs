@@ -348,6 +348,7 @@ impl EventLoop {
             token,
             url,
             insecure,
+            route,
             generation,
         } = credential;
         let fault = |id: &'static str, problem: String, hint: &'static str| {
@@ -364,7 +365,7 @@ impl EventLoop {
             Err(error) => return fault(error.id(), error.to_string(), error.hint()),
         };
         self.bridge = Some(endpoint.to_string());
-        match Target::new(endpoint, &token, &self.options.facts) {
+        match Target::new(endpoint, route, &token, &self.options.facts) {
             Ok(target) => {
                 self.target = Some(target);
                 Event::CredentialReady { generation }

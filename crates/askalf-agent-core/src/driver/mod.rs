@@ -5,13 +5,16 @@ mod clock;
 mod connection;
 mod dial;
 mod event_loop;
+mod net;
 mod options;
+mod redeem;
 mod tasks;
 #[cfg(test)]
 mod tests;
 mod verify;
 
 pub use options::{AgentOptions, DeviceIdError, DeviceIdStore};
+pub use redeem::{RedeemError, Redeemed, Redemption, redeem};
 pub use verify::{Verification, Verified, VerifyError, VerifyErrorKind, verify};
 
 use std::sync::Arc;
@@ -21,8 +24,9 @@ use tokio::sync::{mpsc, watch};
 use crate::machine::Command;
 use crate::{AgentStatus, CredentialSource, Executor};
 pub(crate) use clean::io_text;
-use dial::{Dial, TcpDial};
+use dial::Dial;
 use event_loop::EventLoop;
+use net::NetDial;
 
 /// Runs an agent until it is stopped: by [`Command::Stop`], by [`Command::Drain`] once that is done, or because every
 /// sender of commands is gone, which counts as a stop.
@@ -39,7 +43,7 @@ pub async fn run(
     status: watch::Sender<AgentStatus>,
 ) {
     run_on(
-        Arc::new(TcpDial),
+        Arc::new(NetDial),
         options,
         credentials,
         executors,

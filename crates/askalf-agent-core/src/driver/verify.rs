@@ -1,6 +1,7 @@
 //! The proof that a bridge takes a key, before the key replaces another.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use askalf_bridge_auth::{Token, TokenError};
@@ -10,9 +11,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::connection::{close_message, closed, socket_fault};
-use super::dial::{Dial, Socket, Target, TcpDial};
+use super::dial::{Dial, Socket, Target};
+use super::net::NetDial;
 use crate::machine::{COMES_BACK, Disposition, Fault, PAIR, Verdict};
-use crate::{DeviceFacts, Endpoint, EndpointError, Timings};
+use crate::{DeviceFacts, Endpoint, EndpointError, Route, Timings};
 
 /// How long a bridge may take to say goodbye; the proof stands without.
 const LEAVE_LIMIT: Duration = Duration::from_secs(1);
@@ -24,6 +26,8 @@ pub struct Verification {
     pub url: String,
     /// Whether the key may cross a network in plain text.
     pub insecure: bool,
+    /// The way to the bridge.
+    pub route: Arc<Route>,
     /// The key.
     pub token: Token,
     /// What the device says about itself; the bridge keeps it.
@@ -132,7 +136,7 @@ impl From<Fault> for VerifyError {
 /// # Errors
 /// [`VerifyError`].
 pub async fn verify(verification: Verification) -> Result<Verified, VerifyError> {
-    verify_on(&TcpDial, verification).await
+    verify_on(&NetDial, verification).await
 }
 
 pub(crate) async fn verify_on(
@@ -142,13 +146,14 @@ pub(crate) async fn verify_on(
     let Verification {
         url,
         insecure,
+        route,
         token,
         facts,
         max_concurrent,
         timings,
     } = verification;
     let endpoint = Endpoint::parse(&url, insecure).map_err(VerifyError::Endpoint)?;
-    let target = Target::new(endpoint, &token, &facts).map_err(VerifyError::Token)?;
+    let target = Target::new(endpoint, route, &token, &facts).map_err(VerifyError::Token)?;
     let mut socket = target.open(dialer, &timings).await?;
     let registration = AgentMessage::Register(Register {
         // Whoever announces that it resumes, and names no execution, has lost what it ran. Here nobody runs any: the

@@ -5,7 +5,7 @@ use std::time::Duration;
 use askalf_proto::{BridgeError, ErrorCode, Reason};
 
 use super::StateReason;
-use super::fault::{BadFrame, Fault, Wait};
+use super::fault::{BadFrame, CertificateProblem, Fault, Wait};
 
 /// What the agent does about a [`Fault`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +60,10 @@ pub(crate) const COMES_BACK: &str = "nothing to do: the agent tries again by its
 /// The hint where the key is bad.
 pub(crate) const PAIR: &str = "run 'askalf-agent pair' with a good key, or see 'askalf-agent recovery'";
 const ASK_OPERATOR: &str = "ask the operator to activate the user of this key; pairing again does not help";
+const PROXY: &str = "check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY in the agent's environment";
+const CHECK_NAME: &str =
+    "check the host in the bridge's URL; a captive portal or an inspecting proxy looks the same";
+const TLS_PORT: &str = "check that the port in the URL is the TLS port of the bridge";
 const CHECK_URL: &str = "check the bridge's URL; 'askalf-agent pair --url URL' sets another";
 
 impl Fault {
@@ -80,28 +84,50 @@ impl Fault {
             ),
             Self::NoAnswer { waited_for, waited } => {
                 let what = match waited_for {
-                    Wait::Connection => "took no connection",
-                    Wait::Upgrade => "did not answer the upgrade request",
+                    Wait::Connection => "the bridge took no connection",
+                    Wait::Proxy => "the proxy did not answer",
+                    Wait::Tls => "the bridge did not finish the TLS handshake",
+                    Wait::Upgrade => "the bridge did not answer the upgrade request",
                 };
                 verdict(
                     BACKOFF,
                     "no-answer",
-                    format!("the bridge {what} within {} s", waited.as_secs()),
+                    format!("{what} within {} s", waited.as_secs()),
                     "check that the bridge runs and that no firewall drops its packets",
                 )
             }
+            Self::ProxyUnreachable { proxy, detail } => verdict(
+                BACKOFF,
+                "proxy-unreachable",
+                format!("the proxy {proxy} cannot be used: {detail}"),
+                PROXY,
+            ),
+            Self::ProxyRefused { proxy, detail } => verdict(
+                BACKOFF,
+                "proxy-refused",
+                format!("the proxy {proxy} does not lead to the bridge: {detail}"),
+                PROXY,
+            ),
             Self::TlsHandshake { detail } => verdict(
                 BACKOFF,
                 "tls-handshake",
                 format!("the TLS handshake failed: {detail}"),
-                "check that the URL's port is the TLS port of the bridge",
+                TLS_PORT,
             ),
-            Self::Certificate { detail } => verdict(
+            Self::NotTls => verdict(
+                BACKOFF,
+                "not-tls",
+                "what answers at the bridge's URL does not speak TLS".to_owned(),
+                TLS_PORT,
+            ),
+            Self::NoRoots => verdict(
                 Disposition::SlowRetry,
-                "certificate",
-                format!("the bridge's certificate is not the expected one: {detail}"),
-                "compare the fingerprints with the operator; a captive portal or an inspecting proxy looks the same",
+                "no-root-certificates",
+                "this device has no root certificates to check the bridge's with".to_owned(),
+                "install the system's (the package ca-certificates), or name the bridge's CA with \
+                 'askalf-agent pair --ca-file FILE'",
             ),
+            Self::Certificate { problem, detail } => certificate(*problem, detail),
             Self::HttpStatus {
                 status,
                 server,
@@ -166,6 +192,32 @@ fn verdict(disposition: Disposition, id: &'static str, text: String, hint: &'sta
         disposition,
         reason: StateReason::new(id, text, hint),
     }
+}
+
+fn certificate(problem: CertificateProblem, detail: &str) -> Verdict {
+    let compare =
+        "compare the fingerprint with the operator's; a captive portal or an inspecting proxy looks the same";
+    let (id, hint) = match problem {
+        CertificateProblem::Expired => (
+            "certificate-expired",
+            "check this device's clock; if it is right, the operator must renew the bridge's certificate",
+        ),
+        CertificateProblem::NotValidYet => ("certificate-not-valid-yet", "check this device's clock"),
+        CertificateProblem::UnknownIssuer => (
+            "certificate-unknown-issuer",
+            "name the bridge's CA with 'askalf-agent pair --ca-file FILE', if it has one of its own; a captive portal or \
+             an inspecting proxy looks the same",
+        ),
+        CertificateProblem::WrongName => ("certificate-wrong-name", CHECK_NAME),
+        CertificateProblem::NotPinned => ("certificate-not-pinned", compare),
+        CertificateProblem::Other => ("certificate", compare),
+    };
+    verdict(
+        Disposition::SlowRetry,
+        id,
+        format!("the bridge's certificate is not the expected one: {detail}"),
+        hint,
+    )
 }
 
 /// An answer to the upgrade request. It comes before the bridge has looked at the key, so it never says anything

@@ -25,13 +25,33 @@ pub enum Fault {
         /// How long.
         waited: Duration,
     },
+    /// No TCP or TLS connection to the proxy came about.
+    ProxyUnreachable {
+        /// The proxy's host and port.
+        proxy: String,
+        /// Why.
+        detail: String,
+    },
+    /// The proxy does not lead to the bridge. An HTTP proxy that demands a login is [`Fault::HttpStatus`] 407.
+    ProxyRefused {
+        /// The proxy's host and port.
+        proxy: String,
+        /// What it said.
+        detail: String,
+    },
     /// The TLS handshake failed for a reason other than the certificate.
     TlsHandshake {
         /// What the TLS library said.
         detail: String,
     },
+    /// What answers does not speak TLS.
+    NotTls,
+    /// There is nothing to check a certificate against.
+    NoRoots,
     /// The bridge's certificate is not the expected one.
     Certificate {
+        /// What is wrong with it.
+        problem: CertificateProblem,
         /// What was expected and what was presented, fingerprints included.
         detail: String,
     },
@@ -77,11 +97,32 @@ pub enum Fault {
     BadFrame(BadFrame),
 }
 
+/// What is wrong with a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificateProblem {
+    /// It has expired, by this device's clock.
+    Expired,
+    /// It is not valid yet, by this device's clock.
+    NotValidYet,
+    /// Nothing that this device trusts has issued it.
+    UnknownIssuer,
+    /// It is for another host.
+    WrongName,
+    /// Its key is none of those that are pinned.
+    NotPinned,
+    /// Anything else.
+    Other,
+}
+
 /// What was waited for in vain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
     /// The TCP connection.
     Connection,
+    /// The proxy's answer.
+    Proxy,
+    /// The TLS handshake.
+    Tls,
     /// The answer to the upgrade request.
     Upgrade,
 }

@@ -28,7 +28,7 @@ pub use backoff::Jitter;
 pub(crate) use disposition::{COMES_BACK, PAIR};
 pub use disposition::{Disposition, Recheck, Verdict};
 pub use event::{Command, Event, SocketId};
-pub use fault::{BadFrame, Fault, Oddity, Wait};
+pub use fault::{BadFrame, CertificateProblem, Fault, Oddity, Wait};
 pub use moment::Moment;
 pub use scheduler::Job;
 pub use state::{Condition, State, StateReason};

@@ -1,4 +1,5 @@
-use crate::{KeyPrefix, Scopes};
+use super::Access;
+use crate::{KeyDigest, KeyPrefix, Scopes};
 
 /// Proof that a token was checked: the key it belongs to.
 ///
@@ -23,7 +24,8 @@ use crate::{KeyPrefix, Scopes};
 /// }
 /// ```
 ///
-/// It proves the state at the moment of the check: who holds it longer checks the key's row again.
+/// It proves the state at the moment of the check: who holds it longer asks
+/// [`Validator::recheck`](crate::Validator::recheck) about the key's row again.
 #[derive(Clone, Debug)]
 pub struct AuthenticatedKey {
     pub(super) key_id: String,
@@ -34,6 +36,10 @@ pub struct AuthenticatedKey {
     pub(super) device_id: Option<String>,
     pub(super) prefix: KeyPrefix,
     pub(super) legacy_scope: bool,
+    pub(super) want: Access,
+    /// Of the `key_hash` that was matched.
+    pub(super) fingerprint: [u8; 32],
+    pub(super) digest_to_keep: Option<KeyDigest>,
 }
 
 impl AuthenticatedKey {
@@ -84,5 +90,12 @@ impl AuthenticatedKey {
     #[must_use]
     pub fn legacy_scope(&self) -> bool {
         self.legacy_scope
+    }
+
+    /// The digest to store, by which the next check of this token needs no derivation. `None` where the key was found by
+    /// its digest, or where its token gets none.
+    #[must_use]
+    pub fn digest_to_keep(&self) -> Option<&KeyDigest> {
+        self.digest_to_keep.as_ref()
     }
 }

@@ -4,13 +4,15 @@ use askalf_bridge_auth::Access;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use tokio::time::Instant;
 
 use super::{HttpError, Transport};
+use crate::live_keys::CheckedKey;
 use crate::session::bearer;
 use crate::stores::Principal;
-use crate::{Bridge, PeerUid};
+use crate::{Bridge, PeerAddr, PeerUid};
 
-/// Puts the [`Principal`] into the request, or refuses it.
+/// Puts the [`Principal`] into the request, and the key where one was checked; or refuses it.
 pub(super) async fn identify(
     State((bridge, transport)): State<(Bridge, Transport)>,
     mut request: Request,
@@ -25,10 +27,12 @@ pub(super) async fn identify(
         }
         Transport::Tcp => {
             let token = bearer(request.headers());
+            let address = request.extensions().get::<PeerAddr>().map(|peer| peer.0);
+            let began = Instant::now();
             let checked = bridge
                 .core
                 .authenticator
-                .authenticate(token.as_deref(), Access::Operator)
+                .authenticate(token.as_deref(), Access::Operator, address)
                 .await;
             let key = checked.inspect_err(|rejection| {
                 tracing::warn!(reason = rejection.reason(), "a request was rejected");
@@ -38,7 +42,9 @@ pub(super) async fn identify(
                 path = request.uri().path(),
                 "a request was accepted"
             );
-            Principal::operator(&key)
+            let operator = Principal::operator(&key);
+            request.extensions_mut().insert(CheckedKey { key, began });
+            operator
         }
     };
     request.extensions_mut().insert(principal);

@@ -47,6 +47,28 @@ impl HttpError {
         )
     }
 
+    pub(crate) fn bad_value(id: &str, message: String, hint: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, id, message, hint)
+    }
+
+    pub(crate) fn no_id() -> Self {
+        Self::internal("random-source-failed", "no id could be made")
+    }
+
+    pub(crate) fn only_the_local_admin() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "local-admin-only",
+            "only a local admin of the bridge may do this",
+            "run the askalf-bridge command on the bridge's machine, as its user or as root",
+        )
+    }
+
+    /// What is said of it in a stream that has begun.
+    pub(crate) fn into_body(self) -> ApiError {
+        self.error
+    }
+
     pub(crate) fn no_route() -> Self {
         Self::new(
             StatusCode::NOT_FOUND,

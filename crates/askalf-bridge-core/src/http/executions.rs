@@ -8,14 +8,15 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use futures_util::StreamExt;
-use http::{HeaderValue, StatusCode, header};
+use http::StatusCode;
 use serde::Deserialize;
 
-use super::HttpError;
 use super::input::{JsonBody, PathId, UrlQuery, bounded};
+use super::{HttpError, NDJSON};
 use crate::Bridge;
 use crate::api::{Dispatch, DispatchEvent, ExecutionView};
 use crate::dispatch;
+use crate::live_keys::CheckedKey;
 use crate::stores::{ExecutionFilter, Principal};
 
 #[derive(Debug, Deserialize)]
@@ -63,6 +64,7 @@ pub(super) async fn cancel(
 pub(super) async fn dispatch(
     State(bridge): State<Bridge>,
     Extension(who): Extension<Principal>,
+    checked: Option<Extension<CheckedKey>>,
     JsonBody(task): JsonBody<Dispatch>,
 ) -> Result<Response, HttpError> {
     let detach = task.detach;
@@ -79,14 +81,11 @@ pub(super) async fn dispatch(
         let view = ExecutionView::from(dispatched.execution);
         return Ok((StatusCode::ACCEPTED, Json(view)).into_response());
     }
+    let hold = checked.map(|Extension(checked)| core.live_keys.hold(checked));
     let lines = dispatched
-        .events(core, who)
+        .events(core, who, hold)
         .map(|event| Ok::<_, Infallible>(line(&event)));
-    let ndjson = [(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/x-ndjson"),
-    )];
-    Ok((ndjson, Body::from_stream(lines)).into_response())
+    Ok((NDJSON, Body::from_stream(lines)).into_response())
 }
 
 fn line(event: &DispatchEvent) -> Bytes {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use askalf_bridge_auth::UnixMillis;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
@@ -94,4 +95,38 @@ impl Limit {
 
 pub(super) fn bounded(limit: Option<u32>) -> u32 {
     limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT)
+}
+
+/// Longest name of a key or a device, in characters: the forge's column.
+const MAX_NAME_CHARS: usize = 255;
+
+/// A name that a person chose, without the white space around it.
+pub(super) fn name(text: &str) -> Result<String, HttpError> {
+    let name = text.trim();
+    if name.is_empty() || name.chars().count() > MAX_NAME_CHARS || name.contains(char::is_control) {
+        return Err(HttpError::invalid(
+            "'name' must have 1 to 255 characters and no control characters",
+        ));
+    }
+    Ok(name.to_owned())
+}
+
+/// A century in seconds: whoever says more means for ever.
+const MAX_SECONDS: u64 = 100 * 366 * 24 * 60 * 60;
+
+/// The time that lies so many seconds ahead.
+pub(super) fn ends(
+    field: &str,
+    seconds: Option<u64>,
+    now: UnixMillis,
+) -> Result<Option<UnixMillis>, HttpError> {
+    let Some(seconds) = seconds else { return Ok(None) };
+    match i64::try_from(seconds) {
+        Ok(whole) if seconds <= MAX_SECONDS => {
+            Ok(Some(UnixMillis(now.0.saturating_add(whole.saturating_mul(1000)))))
+        }
+        _ => Err(HttpError::invalid(format!(
+            "'{field}' must be at most {MAX_SECONDS}, a century"
+        ))),
+    }
 }

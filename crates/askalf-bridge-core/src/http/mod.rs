@@ -4,22 +4,47 @@ mod caller;
 mod devices;
 mod error;
 mod executions;
+mod forge;
 mod input;
 mod keys;
+mod new_keys;
+mod pair;
+mod pair_budget;
+mod pair_codes;
+mod repair;
+mod trail;
+mod users;
 mod views;
+
+use std::future::Future;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::middleware;
 use axum::routing::{get, post};
+use http::{HeaderName, HeaderValue, header};
 
 pub(crate) use error::HttpError;
+pub(crate) use pair_budget::PairBudget;
 
 use crate::bridge::Phase;
 use crate::{Bridge, session};
 
 /// Largest body of a request, in bytes (1 MiB): a task must fit into one frame to its device anyway.
 const MAX_BODY: usize = 1024 * 1024;
+
+/// Largest body of an exchange of a pairing code, in bytes, which anybody may send: a code, a nonce and two names.
+const MAX_PAIR_BODY: usize = 8 * 1024;
+
+/// For answers with a secret in them.
+const NO_STORE: [(HeaderName, HeaderValue); 1] =
+    [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+
+/// For answers that are a stream of events.
+const NDJSON: [(HeaderName, HeaderValue); 1] = [(
+    header::CONTENT_TYPE,
+    HeaderValue::from_static("application/x-ndjson"),
+)];
 
 /// How requests reach a router, which decides on whose behalf they act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,9 +63,25 @@ pub enum Transport {
 /// not depend on which. See [`api`](crate::api) for them.
 pub fn router(bridge: Bridge, transport: Transport) -> Router {
     let api = Router::new()
-        .route("/keys", get(keys::list).post(keys::mint))
+        .route("/keys", get(keys::list).post(new_keys::mint))
+        .route("/keys/import", post(new_keys::import))
+        .route("/keys/repair", post(repair::repair))
+        .route("/keys/{id}", get(keys::show))
         .route("/keys/{id}/revoke", post(keys::revoke))
+        .route("/keys/{id}/rotate", post(new_keys::rotate))
+        .route("/attempts", get(trail::attempts))
+        .route("/acts", get(trail::acts))
+        .route("/users", get(users::list).post(users::add))
+        .route("/pair-codes", get(pair_codes::list).post(pair_codes::make))
+        .route("/pair-codes/{id}/withdraw", post(pair_codes::withdraw))
         .route("/devices", get(devices::list))
+        .route("/devices/{device}", get(devices::show).delete(devices::remove))
+        .route("/devices/{device}/disconnect", post(devices::disconnect))
+        .route("/forge/devices", get(forge::devices))
+        .route("/forge/devices/summary", get(forge::summary))
+        .route("/forge/devices/{id}", get(forge::device).delete(forge::remove))
+        .route("/forge/devices/{id}/disconnect", post(forge::disconnect))
+        .route("/forge/api-keys/{id}/rotate", post(forge::rotate))
         .route("/executions", get(executions::list).post(executions::dispatch))
         .route("/executions/{id}", get(executions::show))
         .route("/executions/{id}/cancel", post(executions::cancel))
@@ -51,13 +92,24 @@ pub fn router(bridge: Bridge, transport: Transport) -> Router {
             (bridge.clone(), transport),
             caller::identify,
         ));
+    let pair = post(pair::exchange).layer(DefaultBodyLimit::max(MAX_PAIR_BODY));
     Router::new()
         .route("/healthz", get(healthz))
+        .route("/api/v1/pair", pair)
         .route(askalf_proto::ENDPOINT_PATH, get(session::upgrade))
         .nest("/api/v1", api)
         .method_not_allowed_fallback(no_method)
         .fallback(no_route)
         .with_state(bridge)
+}
+
+/// Does what a request asks for to its end, also when whoever asked leaves meanwhile: a half of it must not stand.
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, HttpError>> + Send + 'static,
+) -> Result<T, HttpError> {
+    tokio::spawn(work)
+        .await
+        .map_err(|_| HttpError::internal("request-lost", "the request was lost"))?
 }
 
 /// Whether devices may come: a load balancer sends them elsewhere otherwise.

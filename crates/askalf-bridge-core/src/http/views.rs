@@ -1,11 +1,11 @@
 //! From rows to what the API shows.
 
-use askalf_bridge_auth::UnixMillis;
+use askalf_bridge_auth::{UnixMillis, UserStatus};
 use askalf_proto::Cause;
 use jiff::Timestamp;
 
-use crate::api::{DeviceView, ExecutionView, KeyView};
-use crate::stores::{Device, Execution, Key};
+use crate::api::{ActView, AttemptView, DeviceView, ExecutionView, KeyView, PairCodeView, UserView};
+use crate::stores::{Act, Attempt, Device, Execution, Key, PairCode, User};
 
 impl From<Key> for KeyView {
     fn from(key: Key) -> Self {
@@ -23,6 +23,58 @@ impl From<Key> for KeyView {
             revoked_at: key.revoked_at.map(rfc3339),
             last_used_at: key.last_used_at.map(rfc3339),
             usage_count: key.usage_count,
+        }
+    }
+}
+
+impl From<Attempt> for AttemptView {
+    fn from(attempt: Attempt) -> Self {
+        Self {
+            at: rfc3339(attempt.at),
+            address: attempt.address,
+            key_preview: attempt.preview,
+            key_id: attempt.key_id,
+            reason: attempt.reason,
+            count: attempt.count,
+        }
+    }
+}
+
+impl From<Act> for ActView {
+    fn from(act: Act) -> Self {
+        Self {
+            at: rfc3339(act.at),
+            by: act.by,
+            tenant_id: act.tenant_id,
+            what: act.what,
+            subject: act.subject,
+        }
+    }
+}
+
+impl From<User> for UserView {
+    fn from(user: User) -> Self {
+        Self {
+            id: user.id,
+            tenant_id: user.tenant_id,
+            email: user.email,
+            display_name: user.display_name,
+            status: user.status.map_or("unknown", UserStatus::as_str).to_owned(),
+            created_at: user.created_at.map(rfc3339),
+        }
+    }
+}
+
+impl From<PairCode> for PairCodeView {
+    fn from(code: PairCode) -> Self {
+        Self {
+            id: code.id,
+            name: code.name,
+            user_id: code.user_id,
+            tenant_id: code.tenant_id,
+            device_id: code.device_id,
+            created_at: rfc3339(code.created_at),
+            expires_at: rfc3339(code.expires_at),
         }
     }
 }

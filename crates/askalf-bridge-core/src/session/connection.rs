@@ -1,11 +1,12 @@
 //! One socket from the handshake to its end: authentication, then reading and writing side by side, then a close that
 //! the peer gets to see.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use askalf_bridge_auth::{Access, AuthenticatedKey, Rejection, Token, key_preview};
+use askalf_bridge_auth::{Access, AuthenticatedKey, Rejection};
 use askalf_proto::{BridgeMessage, CloseCode, MAX_FRAME_IN, MAX_FRAME_OUT};
 use bytes::BytesMut;
 use futures_util::stream::{SplitSink, SplitStream};
@@ -23,8 +24,10 @@ use super::allowance::{Allowance, Allowed};
 use super::conversation::Conversation;
 use super::refusal;
 use super::token::Presented;
+use crate::attempts::preview;
 use crate::bridge::{Core, Phase};
 use crate::link::{Closing, Link};
+use crate::live_keys::{CheckedKey, KeyHold};
 
 type Io = TokioIo<Upgraded>;
 type Socket = WebSocketStream<Allowed<Io>>;
@@ -42,6 +45,8 @@ const AUTHENTICATION_TIMEOUT: Duration = Duration::from_secs(25);
 /// What the handshake told of the client.
 pub(super) struct Caller {
     pub(super) presented: Presented,
+    /// Where it comes from, where the connection has an address.
+    pub(super) address: Option<IpAddr>,
     pub(super) agent_version: Option<String>,
     pub(super) device_name: Option<String>,
 }
@@ -56,7 +61,7 @@ pub(super) async fn run(core: Arc<Core>, mut io: Io, caller: Caller) {
     let token = caller.presented.token.as_deref();
     let checked = tokio::select! {
         biased;
-        checked = authenticate(&core, token) => checked,
+        checked = authenticate(&core, token, caller.address) => checked,
         () = until_gone(&mut io, &mut early) => {
             tracing::debug!("a client left before its token was checked");
             return;
@@ -78,7 +83,7 @@ pub(super) async fn run(core: Arc<Core>, mut io: Io, caller: Caller) {
                 agent = caller.agent_version.as_deref().unwrap_or("unknown"),
                 "a connection was accepted"
             );
-            let checked = Checked { key, began };
+            let checked = CheckedKey { key, began };
             converse(core, socket, allowance, checked, caller.device_name).await;
         }
         Err(rejection) => {
@@ -93,13 +98,22 @@ pub(super) async fn run(core: Arc<Core>, mut io: Io, caller: Caller) {
     }
 }
 
-async fn authenticate(core: &Core, token: Option<&str>) -> Result<AuthenticatedKey, Rejection> {
-    let check = core.authenticator.authenticate(token, Access::Socket);
-    timeout(AUTHENTICATION_TIMEOUT, check)
-        .await
-        .unwrap_or(Err(Rejection::Overloaded {
-            retry_after: core.options.overloaded_retry_after,
-        }))
+async fn authenticate(
+    core: &Core,
+    token: Option<&str>,
+    address: Option<IpAddr>,
+) -> Result<AuthenticatedKey, Rejection> {
+    let check = core.authenticator.authenticate(token, Access::Socket, address);
+    match timeout(AUTHENTICATION_TIMEOUT, check).await {
+        Ok(checked) => checked,
+        Err(_) => {
+            let rejection = Rejection::Overloaded {
+                retry_after: core.options.overloaded_retry_after,
+            };
+            core.authenticator.note_refused(token, &rejection, None, address);
+            Err(rejection)
+        }
+    }
 }
 
 /// Resolves when the client has left. Cancel-safe: what was read is in `early`.
@@ -114,15 +128,6 @@ async fn until_gone(io: &mut Io, early: &mut BytesMut) {
     std::future::pending().await
 }
 
-/// As much of a token as a log may hold.
-fn preview(token: Option<&str>) -> String {
-    match token.map(Token::parse) {
-        None => "none".to_owned(),
-        Some(Ok(token)) => key_preview(&token),
-        Some(Err(_)) => "malformed".to_owned(),
-    }
-}
-
 async fn refuse(core: &Core, mut socket: Socket, error: &BridgeMessage, code: CloseCode) {
     let told = async {
         if let Ok(frame) = error.encode() {
@@ -135,19 +140,14 @@ async fn refuse(core: &Core, mut socket: Socket, error: &BridgeMessage, code: Cl
     }
 }
 
-/// A key, and when its check began.
-struct Checked {
-    key: AuthenticatedKey,
-    began: Instant,
-}
-
 async fn converse(
     core: Arc<Core>,
     socket: Socket,
     allowance: Allowance,
-    Checked { key, began }: Checked,
+    checked: CheckedKey,
     named: Option<String>,
 ) {
+    let key = checked.key.clone();
     let (link, frames) = core.hub.open(key.key_id(), &core.options);
     let _seat = Seat {
         core: Arc::clone(&core),
@@ -165,8 +165,9 @@ async fn converse(
         refusal::say_shutdown(&link);
     }
     // Nor did a revocation.
-    if core.hub.revoked_since(key.key_id(), began) {
-        refusal::say_revoked(&link);
+    let hold = core.live_keys.hold(checked);
+    if let Some(rejection) = hold.is_lost() {
+        refusal::say_rejected(&link, &rejection, core.options.unavailable_retry_after);
     }
     let mut conversation = Conversation::new(Arc::clone(&core), Arc::clone(&link), key, named, allowance);
     let (mut sink, mut stream) = socket.split();
@@ -174,7 +175,9 @@ async fn converse(
     tokio::join!(
         read(&mut stream, &mut conversation, &link, core.options.close_timeout),
         write(&mut sink, frames, &link, &core),
+        end_with_key(&hold, &link, core.options.unavailable_retry_after),
     );
+    drop(hold);
     let closing = link.closed().await;
     conversation.ended().await;
     core.hub.closed(&link);
@@ -196,6 +199,15 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.link.close(Closing::Gone);
         self.core.hub.closed(&self.link);
+    }
+}
+
+/// Ends the session where its key does not hold any more.
+async fn end_with_key(hold: &KeyHold, link: &Link, unavailable_retry: Duration) {
+    tokio::select! {
+        biased;
+        _ = link.closed() => {}
+        rejection = hold.lost() => refusal::say_rejected(link, &rejection, unavailable_retry),
     }
 }
 

@@ -9,6 +9,6 @@ mod refusal;
 mod token;
 mod upgrade;
 
-pub(crate) use refusal::{say_revoked, say_shutdown};
+pub(crate) use refusal::say_shutdown;
 pub(crate) use token::bearer;
 pub(crate) use upgrade::upgrade;

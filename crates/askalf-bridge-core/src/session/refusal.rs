@@ -88,9 +88,9 @@ pub(crate) fn say_shutdown(link: &Link) {
     link.close(Closing::WithCode(CloseCode::SERVER_SHUTDOWN));
 }
 
-/// Ends a session because its key was revoked.
-pub(crate) fn say_revoked(link: &Link) {
-    let (error, close) = of_rejection(&Rejection::Revoked, Duration::ZERO);
+/// Ends a session because its key does not hold any more.
+pub(super) fn say_rejected(link: &Link, rejection: &Rejection, unavailable_retry: Duration) {
+    let (error, close) = of_rejection(rejection, unavailable_retry);
     let _ = link.send(&BridgeMessage::Error(error));
     link.close(Closing::WithCode(close));
 }

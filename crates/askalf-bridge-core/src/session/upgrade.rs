@@ -16,7 +16,7 @@ use super::token::Presented;
 use crate::Bridge;
 use crate::bridge::Phase;
 use crate::http::HttpError;
-use crate::server::ConnectionPlace;
+use crate::server::{ConnectionPlace, PeerAddr};
 
 /// Answers 101 to a WebSocket handshake and runs the session. Whether the token is good is said on the socket: agents
 /// of all generations wait for it there.
@@ -41,6 +41,7 @@ fn accept(bridge: Bridge, request: Request) -> Result<Response, HttpError> {
         .remove::<OnUpgrade>()
         .ok_or_else(not_a_handshake)?;
     let place = parts.extensions.remove::<ConnectionPlace>();
+    let address = parts.extensions.get::<PeerAddr>().map(|peer| peer.0);
     let presented = Presented::of(&parts, bridge.core.options.allow_query_token);
     let mut response = (
         StatusCode::SWITCHING_PROTOCOLS,
@@ -59,6 +60,7 @@ fn accept(bridge: Bridge, request: Request) -> Result<Response, HttpError> {
     }
     let caller = Caller {
         presented,
+        address,
         agent_version: text(&parts.headers, "x-agent-version"),
         device_name: text(&parts.headers, "x-device-name"),
     };

@@ -63,6 +63,12 @@ pub trait DeviceStore: Send + Sync {
     /// [`StoreError::Unavailable`].
     async fn devices(&self, who: &Principal, limit: u32) -> Result<Vec<Device>, StoreError>;
 
+    /// Removes a device that has no open execution. The keys that are bound to it are revoked; its executions stay.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Invalid`] where it has open executions, [`StoreError::Unavailable`].
+    async fn remove_device(&self, who: &Principal, id: &str, now: UnixMillis) -> Result<(), StoreError>;
+
     /// The devices whose id or name is `id_or_name`: more than one only where a name is not unique.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! API keys.
 
-use askalf_bridge_auth::{KeyHash, KeyPrefix, KeyRecord, KeyStatus, Lookup, Scopes, UnixMillis};
+use askalf_bridge_auth::{KeyDigest, KeyHash, KeyPrefix, KeyRecord, KeyStatus, Lookup, Scopes, UnixMillis};
 use async_trait::async_trait;
 
 use super::{Principal, StoreError};
@@ -34,11 +34,79 @@ pub trait KeyStore: Send + Sync {
     /// [`StoreError::NotFound`], [`StoreError::Unavailable`].
     async fn revoke_key(&self, who: &Principal, id: &str, now: UnixMillis) -> Result<Key, StoreError>;
 
-    /// Counts a use of a key.
+    /// One key, as a listing shows it.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Unavailable`].
+    async fn key(&self, who: &Principal, id: &str) -> Result<Key, StoreError>;
+
+    /// Adds a key that takes the place of `id`: with its user, scopes and device, whatever `new` says of them. The old
+    /// one expires at `old_ends` at the latest. Both or nothing.
+    ///
+    /// # Errors
+    /// As [`KeyStore::add_key`]; [`StoreError::Invalid`] where `id` is revoked or has expired.
+    async fn rotate_key(
+        &self,
+        who: &Principal,
+        id: &str,
+        new: NewKey,
+        old_ends: UnixMillis,
+    ) -> Result<Key, StoreError>;
+
+    /// Mends the prefix and the preview of a key whose token was shown.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Unavailable`].
+    async fn repair_key_prefix(
+        &self,
+        who: &Principal,
+        id: &str,
+        prefix: &KeyPrefix,
+        preview: &str,
+        now: UnixMillis,
+    ) -> Result<Key, StoreError>;
+
+    /// The rows of these keys as they are now, with the state of their users: what a live session stands on. A key that
+    /// is gone is left out. At most 1,000 ids at once.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    async fn touch_key(&self, id: &str, now: UnixMillis) -> Result<(), StoreError>;
+    async fn keys_now(&self, ids: &[String]) -> Result<Vec<KeyRecord>, StoreError>;
+
+    /// Rows of every key in the order of their ids, after `after`, at most `limit`: for a search that nothing indexes.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn all_keys(&self, after: Option<&str>, limit: u32) -> Result<Vec<KeyRecord>, StoreError>;
+
+    /// How many rows [`Lookup::MalformedPrefix`] has.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn malformed_prefixes(&self) -> Result<u64, StoreError>;
+
+    /// Counts uses of keys. What is unknown is left out.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]: nothing was counted.
+    async fn count_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError>;
+
+    /// Keeps digests, one per key: a newer one replaces an older. What belongs to no key is left out.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn keep_digests(&self, digests: &[KeyDigest]) -> Result<(), StoreError>;
+}
+
+/// How often a key was used since it was last counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyUse {
+    /// The key.
+    pub key_id: String,
+    /// How often.
+    pub count: u32,
+    /// When for the last time.
+    pub last_used_at: UnixMillis,
 }
 
 /// A key to add. The token itself never reaches a store.

@@ -4,7 +4,10 @@
 mod device;
 mod execution;
 mod key;
+mod pair_code;
 mod principal;
+mod trail;
+mod user;
 
 use std::fmt;
 
@@ -14,13 +17,16 @@ pub use device::{Device, DeviceFacts, DeviceStatus, DeviceStore};
 pub use execution::{
     Execution, ExecutionEnd, ExecutionFilter, ExecutionStatus, ExecutionStore, Finish, NewExecution,
 };
-pub use key::{Key, KeyStore, NewKey};
+pub use key::{Key, KeyStore, KeyUse, NewKey};
+pub use pair_code::{Exchanged, NewPairCode, PairCode, PairCodeStore};
 pub use principal::Principal;
+pub use trail::{Act, Attempt, MAX_ACTS, MAX_ATTEMPTS, TrailStore};
+pub use user::{NewUser, User, UserStore};
 
-/// The three stores together, as a server holds them.
-pub trait Store: KeyStore + DeviceStore + ExecutionStore {}
+/// All stores together, as a server holds them.
+pub trait Store: KeyStore + DeviceStore + ExecutionStore + UserStore + PairCodeStore + TrailStore {}
 
-impl<T: KeyStore + DeviceStore + ExecutionStore> Store for T {}
+impl<T: KeyStore + DeviceStore + ExecutionStore + UserStore + PairCodeStore + TrailStore> Store for T {}
 
 /// Why the store did not answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +53,8 @@ pub enum StoreError {
 pub enum Kind {
     /// An API key.
     Key,
+    /// A pairing code.
+    PairCode,
     /// A device.
     Device,
     /// An execution.
@@ -57,6 +65,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Key => "key",
+            Self::PairCode => "pairing code",
             Self::Device => "device",
             Self::Execution => "execution",
         })
@@ -81,6 +90,7 @@ impl StoreError {
             Self::Unavailable(_) => "check the database file, its folder and the free space, then try again",
             Self::Conflict(_) => "choose another name",
             Self::NotFound(Kind::Key) => "list the keys with 'askalf-bridge keys list'",
+            Self::NotFound(Kind::PairCode) => "make a new one with 'askalf-bridge pair-code new'",
             Self::NotFound(Kind::Device) => "list the devices with 'askalf-bridge devices list'",
             Self::NotFound(Kind::Execution) => "list the executions with 'askalf-bridge executions list'",
             Self::User(_) => "name an existing user with --user",

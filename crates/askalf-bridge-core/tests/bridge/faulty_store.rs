@@ -1,13 +1,15 @@
 //! The real store, with a switch that makes it fail as a full disk would, and gates that hold a request up where a test
 //! wants it to be late.
 
-use std::sync::Arc;
+use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
-use askalf_bridge_auth::{KeyRecord, Lookup, UnixMillis};
+use askalf_bridge_auth::{KeyDigest, KeyPrefix, KeyRecord, Lookup, UnixMillis};
 use askalf_bridge_core::stores::{
-    Device, DeviceFacts, DeviceStore, Execution, ExecutionEnd, ExecutionFilter, ExecutionStore, Finish, Key,
-    KeyStore, NewExecution, NewKey, Principal, Store, StoreError,
+    Act, Attempt, Device, DeviceFacts, DeviceStore, Exchanged, Execution, ExecutionEnd, ExecutionFilter,
+    ExecutionStore, Finish, Key, KeyStore, KeyUse, NewExecution, NewKey, NewPairCode, NewUser, PairCode,
+    PairCodeStore, Principal, Store, StoreError, TrailStore, User, UserStore,
 };
 use async_trait::async_trait;
 use serde_json::{Map, Value};
@@ -16,6 +18,11 @@ use tokio::sync::{Notify, watch};
 pub(crate) struct FaultyStore {
     store: Arc<dyn Store>,
     fails: AtomicBool,
+    lookups: Mutex<Vec<&'static str>>,
+    /// What a foreign program did to the rows since they were checked.
+    change: Mutex<fn(&mut KeyRecord)>,
+    /// When live keys were asked for.
+    pub(crate) rechecked: Notify,
     /// After keys were looked up.
     pub(crate) looked_up: Gate,
     /// Before a device is marked as gone.
@@ -64,6 +71,9 @@ impl FaultyStore {
         Arc::new(Self {
             store,
             fails: AtomicBool::new(false),
+            lookups: Mutex::default(),
+            change: Mutex::new(|_| ()),
+            rechecked: Notify::new(),
             looked_up: Gate::new(),
             offline: Gate::new(),
             listing: Gate::new(),
@@ -72,6 +82,15 @@ impl FaultyStore {
 
     pub(crate) fn fail(&self, fails: bool) {
         self.fails.store(fails, Ordering::SeqCst);
+    }
+
+    /// The ways in which keys were looked up since this was last asked.
+    pub(crate) fn lookups(&self) -> Vec<&'static str> {
+        mem::take(&mut *self.lookups.lock().unwrap())
+    }
+
+    pub(crate) fn change_rows(&self, change: fn(&mut KeyRecord)) {
+        *self.change.lock().unwrap() = change;
     }
 
     fn store(&self) -> Result<&dyn Store, StoreError> {
@@ -85,6 +104,12 @@ impl FaultyStore {
 #[async_trait]
 impl KeyStore for FaultyStore {
     async fn find_keys(&self, lookup: &Lookup) -> Result<Vec<KeyRecord>, StoreError> {
+        self.lookups.lock().unwrap().push(match lookup {
+            Lookup::ByDigest { .. } => "digest",
+            Lookup::ByPrefix { .. } => "prefix",
+            Lookup::MalformedPrefix => "malformed",
+            _ => "other",
+        });
         let found = self.store()?.find_keys(lookup).await;
         self.looked_up.pass().await;
         found
@@ -102,8 +127,122 @@ impl KeyStore for FaultyStore {
         self.store()?.revoke_key(who, id, now).await
     }
 
-    async fn touch_key(&self, id: &str, now: UnixMillis) -> Result<(), StoreError> {
-        self.store()?.touch_key(id, now).await
+    async fn key(&self, who: &Principal, id: &str) -> Result<Key, StoreError> {
+        self.store()?.key(who, id).await
+    }
+
+    async fn rotate_key(
+        &self,
+        who: &Principal,
+        id: &str,
+        new: NewKey,
+        old_ends: UnixMillis,
+    ) -> Result<Key, StoreError> {
+        self.store()?.rotate_key(who, id, new, old_ends).await
+    }
+
+    async fn repair_key_prefix(
+        &self,
+        who: &Principal,
+        id: &str,
+        prefix: &KeyPrefix,
+        preview: &str,
+        now: UnixMillis,
+    ) -> Result<Key, StoreError> {
+        self.store()?
+            .repair_key_prefix(who, id, prefix, preview, now)
+            .await
+    }
+
+    async fn keys_now(&self, ids: &[String]) -> Result<Vec<KeyRecord>, StoreError> {
+        self.rechecked.notify_one();
+        let change = *self.change.lock().unwrap();
+        let mut rows = self.store()?.keys_now(ids).await?;
+        rows.iter_mut().for_each(change);
+        Ok(rows)
+    }
+
+    async fn all_keys(&self, after: Option<&str>, limit: u32) -> Result<Vec<KeyRecord>, StoreError> {
+        self.store()?.all_keys(after, limit).await
+    }
+
+    async fn malformed_prefixes(&self) -> Result<u64, StoreError> {
+        self.store()?.malformed_prefixes().await
+    }
+
+    async fn count_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
+        self.store()?.count_uses(uses).await
+    }
+
+    async fn keep_digests(&self, digests: &[KeyDigest]) -> Result<(), StoreError> {
+        self.store()?.keep_digests(digests).await
+    }
+}
+
+#[async_trait]
+impl UserStore for FaultyStore {
+    async fn add_user(&self, who: &Principal, user: NewUser) -> Result<User, StoreError> {
+        self.store()?.add_user(who, user).await
+    }
+
+    async fn users(&self, who: &Principal, limit: u32) -> Result<Vec<User>, StoreError> {
+        self.store()?.users(who, limit).await
+    }
+}
+
+#[async_trait]
+impl PairCodeStore for FaultyStore {
+    async fn add_pair_code(&self, who: &Principal, code: NewPairCode) -> Result<PairCode, StoreError> {
+        self.store()?.add_pair_code(who, code).await
+    }
+
+    async fn pair_codes(
+        &self,
+        who: &Principal,
+        now: UnixMillis,
+        limit: u32,
+    ) -> Result<Vec<PairCode>, StoreError> {
+        self.store()?.pair_codes(who, now, limit).await
+    }
+
+    async fn withdraw_pair_code(&self, who: &Principal, id: &str, now: UnixMillis) -> Result<(), StoreError> {
+        self.store()?.withdraw_pair_code(who, id, now).await
+    }
+
+    async fn has_pair_code(&self, code_mac: &[u8; 32]) -> Result<bool, StoreError> {
+        self.store()?.has_pair_code(code_mac).await
+    }
+
+    async fn exchange_pair_code(
+        &self,
+        code_mac: &[u8; 32],
+        nonce_mac: &[u8; 32],
+        key: NewKey,
+        now: UnixMillis,
+    ) -> Result<Exchanged, StoreError> {
+        self.store()?
+            .exchange_pair_code(code_mac, nonce_mac, key, now)
+            .await
+    }
+}
+
+#[async_trait]
+impl TrailStore for FaultyStore {
+    async fn keep_attempts(&self, attempts: &[Attempt], forget_before: UnixMillis) -> Result<(), StoreError> {
+        self.store()?.keep_attempts(attempts, forget_before).await
+    }
+
+    async fn attempts(
+        &self,
+        who: &Principal,
+        prefix: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Attempt>, StoreError> {
+        self.store()?.attempts(who, prefix, limit).await
+    }
+
+    async fn acts(&self, who: &Principal, limit: u32) -> Result<Vec<Act>, StoreError> {
+        self.store()?.acts(who, limit).await
     }
 }
 
@@ -148,6 +287,10 @@ impl DeviceStore for FaultyStore {
 
     async fn devices(&self, who: &Principal, limit: u32) -> Result<Vec<Device>, StoreError> {
         self.store()?.devices(who, limit).await
+    }
+
+    async fn remove_device(&self, who: &Principal, id: &str, now: UnixMillis) -> Result<(), StoreError> {
+        self.store()?.remove_device(who, id, now).await
     }
 
     async fn find_devices(&self, who: &Principal, id_or_name: &str) -> Result<Vec<Device>, StoreError> {

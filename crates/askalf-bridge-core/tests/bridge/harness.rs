@@ -16,7 +16,7 @@ use futures_util::{SinkExt, StreamExt};
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -28,7 +28,7 @@ pub(crate) const NOW: i64 = 1_795_505_580_000;
 pub(crate) const ADMIN: Principal = Principal::LocalAdmin { uid: 0 };
 
 /// ann and bob are active, sue is suspended; gil is of another tenant.
-const SEED: &str = "
+pub(crate) const SEED: &str = "
 insert into tenants (id, name, slug) values ('acme', 'Acme', 'acme'), ('globex', 'Globex', 'globex');
 insert into users (id, tenant_id, email, email_normalized, password_hash, status) values
   ('ann', 'acme', 'ann@acme.test', 'ann@acme.test', '', 'active'),
@@ -98,7 +98,19 @@ impl TestBridge {
     }
 
     pub(crate) async fn connect_with(&self, query: &str, headers: &[(&str, String)]) -> (Client, Response) {
-        let stream = TcpStream::connect(self.addr).await.unwrap();
+        self.connect_from("127.0.0.1", query, headers).await
+    }
+
+    /// Connects from an address of this machine.
+    pub(crate) async fn connect_from(
+        &self,
+        address: &str,
+        query: &str,
+        headers: &[(&str, String)],
+    ) -> (Client, Response) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(address.parse().unwrap(), 0)).unwrap();
+        let stream = socket.connect(self.addr).await.unwrap();
         let url = format!("ws://{}/ws/agent-bridge{query}", self.addr);
         let mut request = url.into_client_request().unwrap();
         for (name, value) in headers {

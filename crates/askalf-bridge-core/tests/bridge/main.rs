@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod api;
 #[cfg(test)]
+mod attempts;
+#[cfg(test)]
 mod authentication;
 #[cfg(test)]
 mod executions;
@@ -17,6 +19,16 @@ mod load;
 #[cfg(test)]
 mod logs;
 #[cfg(test)]
+mod operators;
+#[cfg(test)]
+mod pairing;
+#[cfg(test)]
 mod presence;
 #[cfg(test)]
+mod recheck;
+#[cfg(test)]
+mod returning;
+#[cfg(test)]
 mod server;
+#[cfg(test)]
+mod tls;

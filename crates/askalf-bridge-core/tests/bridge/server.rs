@@ -1,7 +1,11 @@
 //! The server itself: raw HTTP, the local socket, the end.
 
+use std::future::pending;
+
 use askalf_bridge_core::stores::DeviceStatus;
-use askalf_bridge_core::{ServeOptions, Transport, router, serve};
+use askalf_bridge_core::{ServeOptions, Transport, TransportSecurity, router, serve};
+use axum::Extension;
+use axum::routing::get;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -92,6 +96,44 @@ async fn the_local_socket_serves_its_own_user_and_no_other() {
         "HTTP/1.1 403 "
     };
     assert!(answer.starts_with(wanted), "{answer}");
+}
+
+#[tokio::test]
+async fn a_request_says_what_kept_it_private() {
+    let security = |Extension(security): Extension<TransportSecurity>| async move {
+        format!("{security:?} {}", security.is_private())
+    };
+    let router = axum::Router::new().route("/healthz", get(security));
+    let tcp = TcpListener::bind("[::1]:0").await.unwrap();
+    let addr = tcp.local_addr().unwrap();
+    tokio::spawn(serve(tcp, router.clone(), ServeOptions::default(), pending()));
+    let answer = ask(TcpStream::connect(addr).await.unwrap(), HEALTH).await;
+    assert!(answer.ends_with("\r\n\r\nLoopback true"), "{answer}");
+
+    assert!(!TransportSecurity::Plain.is_private());
+    #[cfg(unix)]
+    over_a_local_socket(router).await;
+}
+
+#[cfg(unix)]
+async fn over_a_local_socket(router: axum::Router) {
+    use std::os::unix::fs::MetadataExt;
+
+    use askalf_bridge_core::Listener;
+    use tokio::net::{UnixListener, UnixStream};
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let uid = folder.path().metadata().unwrap().uid();
+    tokio::spawn(serve(
+        Listener::Unix { listener, uid },
+        router,
+        ServeOptions::default(),
+        pending(),
+    ));
+    let answer = ask(UnixStream::connect(&path).await.unwrap(), HEALTH).await;
+    assert!(answer.ends_with("\r\n\r\nLocalSocket true"), "{answer}");
 }
 
 #[tokio::test]

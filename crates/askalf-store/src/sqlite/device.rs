@@ -8,7 +8,14 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use serde_json::{Map, Value};
 
-use super::{SqliteStore, fault::Fault, reach, timestamp};
+use super::{
+    SqliteStore,
+    fault::Fault,
+    key,
+    reach::{self, Condition},
+    timestamp,
+    trail::NewAct,
+};
 use crate::column;
 
 const SELECT: &str =
@@ -16,6 +23,13 @@ const SELECT: &str =
     device_type, status, max_concurrent_tasks, last_seen_at, created_at from agent_devices";
 
 const ORDER: &str = "device_name, id";
+
+/// The keys that a bound key takes the place of. The plus signs keep the indexes over a user's and over all keys out of it:
+/// these are few rows, found by their ids.
+const RETIRED: &str = "exists (select 1 from askalf_key_devices where key_id = ? and device_id = ?)
+    and api_keys.id in (select ? union all select key_id from askalf_key_devices where device_id = ?)
+    and +tenant_id = ? and +user_id = ?
+    and (+created_at, +id) < (select created_at, id from api_keys where id = ?)";
 
 /// The most devices that a name can find: enough to say that it is not unique, and which ones have it.
 const MAX_NAMESAKES: u32 = 100;
@@ -46,8 +60,11 @@ impl DeviceStore for SqliteStore {
                 "update agent_devices set api_key_id = ?, status = 'online', last_seen_at = ?, updated_at = ? where {}",
                 condition.sql()
             );
-            let now = timestamp::to_text(now);
-            connection.prepare_cached(&sql)?.execute(condition.after(&[&key.key_id, &now, &now]))?;
+            let before = reach::first(connection, SELECT, &condition, read_device)?
+                .ok_or(StoreError::NotFound(Kind::Device))?;
+            let at = timestamp::to_text(now);
+            connection.prepare_cached(&sql)?.execute(condition.after(&[&key.key_id, &at, &at]))?;
+            key.retire_older(connection, &before.id, &before.api_key_id, now)?;
             let device = reach::first(connection, SELECT, &condition, read_device)?;
             device.ok_or_else(|| StoreError::NotFound(Kind::Device).into())
         })
@@ -117,6 +134,13 @@ impl DeviceStore for SqliteStore {
         .await
     }
 
+    async fn remove_device(&self, who: &Principal, id: &str, now: UnixMillis) -> Result<(), StoreError> {
+        let condition = reach::operators(who).and("id = ?", [id]);
+        let by = who.to_string();
+        self.write(move |connection| remove(connection, &condition, &by, now))
+            .await
+    }
+
     async fn find_devices(&self, who: &Principal, id_or_name: &str) -> Result<Vec<Device>, StoreError> {
         // An id is one device, even where another one has taken it for a name.
         let by_id = reach::devices(who).and("id = ?", [id_or_name]);
@@ -172,6 +196,59 @@ impl DeviceKey {
             device_id: None,
         }
     }
+
+    /// Revokes the keys that this one, which is bound to the device, takes the place of: those that were bound to it
+    /// earlier, and the one that it last came with. A newer one is left: its device has not come with it yet.
+    fn retire_older(
+        &self,
+        connection: &Connection,
+        device_id: &str,
+        key_before: &str,
+        now: UnixMillis,
+    ) -> Result<(), Fault> {
+        let condition = Condition::default().and(
+            RETIRED,
+            [
+                &self.key_id,
+                device_id,
+                key_before,
+                device_id,
+                &self.tenant_id,
+                &self.user_id,
+                &self.key_id,
+            ],
+        );
+        let by = self.principal().registered_as(device_id).to_string();
+        key::revoke(connection, &condition, &by, now)
+    }
+}
+
+/// Removes one device within reach. Its executions stay, as its history; keys that are bound to it act as nothing else, so
+/// they are revoked.
+fn remove(connection: &Connection, condition: &Condition, by: &str, now: UnixMillis) -> Result<(), Fault> {
+    let device = reach::first(connection, SELECT, condition, read_device)?
+        .ok_or(StoreError::NotFound(Kind::Device))?;
+    let sql = "select 1 from forge_executions where device_id = ? and status in ('pending', 'running')";
+    if reach::exists(connection, sql, &[&device.id])? {
+        let text = "the device has executions that have not ended: cancel them first".to_owned();
+        return Err(StoreError::Invalid(text).into());
+    }
+    let bound = Condition::default().and(
+        "api_keys.id in (select key_id from askalf_key_devices where device_id = ?)",
+        [&device.id],
+    );
+    key::revoke(connection, &bound, by, now)?;
+    connection
+        .prepare_cached("delete from agent_devices where id = ?")?
+        .execute([&device.id])?;
+    NewAct {
+        at: now,
+        by: by.to_owned(),
+        owner: Some((&device.tenant_id, &device.user_id)),
+        what: "device.remove",
+        subject: &device.id,
+    }
+    .keep(connection)
 }
 
 fn register(
@@ -183,18 +260,18 @@ fn register(
     let condition = reach::devices(&key.principal());
     // The forge has one row per key. Where foreign hands made more, the oldest is the device.
     let sql = format!(
-        "select id from agent_devices where {} order by created_at, id limit 1",
+        "select id, api_key_id from agent_devices where {} order by created_at, id limit 1",
         condition.sql()
     );
-    let found: Option<String> = connection
+    let found: Option<(String, String)> = connection
         .prepare_cached(&sql)?
-        .query_row(condition.after(&[]), |row| row.get(0))
+        .query_row(condition.after(&[]), |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let is_new = found.is_none();
     if is_new && is_bound(connection, &key.key_id)? {
         return Err(StoreError::NotFound(Kind::Device).into());
     }
-    let id = found.unwrap_or(facts.new_id);
+    let (id, key_before) = found.unwrap_or_else(|| (facts.new_id, key.key_id.clone()));
     let insert = "insert into agent_devices (id, user_id, tenant_id, api_key_id, device_name, hostname, os,
           platform_capabilities, status, last_seen_at, created_at, updated_at, device_type, device_category,
           max_concurrent_tasks)
@@ -224,6 +301,9 @@ fn register(
         })?;
     if changed == 0 {
         return Err(StoreError::Conflict("a device with this id".to_owned()).into());
+    }
+    if !is_new {
+        key.retire_older(connection, &id, &key_before, now)?;
     }
     let by_id = reach::devices(&Principal::Bridge).and("id = ?", [&id]);
     reach::first(connection, SELECT, &by_id, read_device)?.ok_or_else(|| Fault::damaged_row("a device"))
@@ -287,5 +367,31 @@ fn json_size(value: &Value) -> usize {
             .map(|(name, value)| name.len() + json_size(value))
             .sum(),
         _ => 8,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{OpenOptions, sqlite::open};
+
+    #[test]
+    fn taking_a_device_over_reads_no_other_keys() {
+        let connection = open::open_memory(&OpenOptions::new(UnixMillis(0))).unwrap();
+        let sql = format!("explain query plan update api_keys set status = 'revoked' where {RETIRED}");
+        let mut statement = connection.prepare(&sql).unwrap();
+        let steps: Vec<String> = statement
+            .query_map(rusqlite::params_from_iter([""; 7]), |row| row.get(3))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        assert_eq!(
+            steps[0],
+            "SEARCH api_keys USING INDEX sqlite_autoindex_api_keys_1 (id=?)"
+        );
+        assert!(
+            steps[1..].iter().all(|step| !step.starts_with("SCAN api_keys")),
+            "{steps:?}"
+        );
     }
 }

@@ -14,6 +14,7 @@ use super::{
     fault::Fault,
     reach::{self, Condition},
     timestamp,
+    trail::NewAct,
 };
 use crate::column;
 
@@ -40,7 +41,8 @@ impl ExecutionStore for SqliteStore {
             return Err(StoreError::NotFound(Kind::Device));
         }
         let device = reach::devices(who).and("id = ?", [&execution.device_id]);
-        self.write(move |connection| add(connection, &device, execution))
+        let by = who.to_string();
+        self.write(move |connection| add(connection, &device, by, execution))
             .await
     }
 
@@ -79,8 +81,23 @@ impl ExecutionStore for SqliteStore {
             )));
         }
         let condition = reach::executions(who).and("id = ?", [id]);
-        self.write(move |connection| finish(connection, &condition, end, now))
-            .await
+        let canceller = match who {
+            Principal::LocalAdmin { .. } | Principal::Operator { .. }
+                if end.status == ExecutionStatus::Cancelled =>
+            {
+                Some(who.to_string())
+            }
+            _ => None,
+        };
+        let id = id.to_owned();
+        self.write(move |connection| {
+            let finish = finish(connection, &condition, end, now)?;
+            if let (Finish::Recorded, Some(by)) = (finish, canceller) {
+                keep_cancellation(connection, &id, by, now)?;
+            }
+            Ok(finish)
+        })
+        .await
     }
 
     async fn executions(
@@ -139,13 +156,21 @@ impl ExecutionStore for SqliteStore {
     }
 }
 
-fn add(connection: &Connection, device: &Condition, new: NewExecution) -> Result<Execution, Fault> {
-    let sql = format!("select user_id from agent_devices where {}", device.sql());
-    let owner: Option<String> = connection
+fn add(
+    connection: &Connection,
+    device: &Condition,
+    by: String,
+    new: NewExecution,
+) -> Result<Execution, Fault> {
+    let sql = format!(
+        "select user_id, tenant_id from agent_devices where {}",
+        device.sql()
+    );
+    let owner: Option<(String, String)> = connection
         .prepare_cached(&sql)?
-        .query_row(device.after(&[]), |row| row.get(0))
+        .query_row(device.after(&[]), |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    let owner = owner.ok_or(StoreError::NotFound(Kind::Device))?;
+    let (owner, tenant) = owner.ok_or(StoreError::NotFound(Kind::Device))?;
     let created_at = timestamp::to_text(new.created_at);
     let agent = dispatch_agent(connection, &owner, &created_at)?;
     let mut metadata = json!({ "executor": new.executor });
@@ -169,9 +194,35 @@ fn add(connection: &Connection, device: &Condition, new: NewExecution) -> Result
     if added == 0 {
         return Err(StoreError::Conflict("an execution with this id".to_owned()).into());
     }
+    NewAct {
+        at: new.created_at,
+        by,
+        owner: Some((&tenant, &owner)),
+        what: "execution.dispatch",
+        subject: &new.id,
+    }
+    .keep(connection)?;
     let by_id = Condition::default().and("id = ?", [&new.id]);
     reach::first(connection, SELECT, &by_id, read_execution)?
         .ok_or_else(|| Fault::damaged_row("a new execution"))
+}
+
+/// An execution names no tenant: that of its user stands for it.
+fn keep_cancellation(connection: &Connection, id: &str, by: String, now: UnixMillis) -> Result<(), Fault> {
+    let (tenant, user): (Option<String>, String) = connection
+        .prepare_cached(
+            "select users.tenant_id, owner_id from forge_executions left join users on users.id = owner_id
+             where forge_executions.id = ?",
+        )?
+        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    NewAct {
+        at: now,
+        by,
+        owner: tenant.as_deref().map(|tenant| (tenant, user.as_str())),
+        what: "execution.cancel",
+        subject: id,
+    }
+    .keep(connection)
 }
 
 /// The id of the owner's agent for dispatches, made where there is none. An id derived from the owner needs no random

@@ -25,6 +25,21 @@ const MIGRATIONS: &[Migration] = &[
         name: "key_devices",
         sql: include_str!("../../migrations/sqlite/0002_key_devices.sql"),
     },
+    Migration {
+        version: 3,
+        name: "key_digests",
+        sql: include_str!("../../migrations/sqlite/0003_key_digests.sql"),
+    },
+    Migration {
+        version: 4,
+        name: "pair_codes",
+        sql: include_str!("../../migrations/sqlite/0004_pair_codes.sql"),
+    },
+    Migration {
+        version: 5,
+        name: "trail",
+        sql: include_str!("../../migrations/sqlite/0005_trail.sql"),
+    },
 ];
 
 /// The newest schema that this program knows.

@@ -198,16 +198,8 @@ fn make_private_file(path: &Path) -> Result<(), OpenError> {
     static MAKING: Mutex<()> = Mutex::new(());
     let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
 
-    let fault = |reason, source| OpenError::File {
-        path: path.to_owned(),
-        reason,
-        source,
-    };
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(path) {
+    let fault = |reason, source| file_error(path, reason, source);
+    match private_file().open(path) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match fs::metadata(path) {
             Ok(facts) if facts.is_dir() => Err(fault("it is a folder", error)),
@@ -221,7 +213,32 @@ fn make_private_file(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-fn plain_reason(error: &io::Error) -> &'static str {
+/// The same for a file that must not be there yet.
+pub(super) fn make_new_private_file(path: &Path) -> Result<(), OpenError> {
+    let made = private_file().open(path);
+    made.map(drop).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => file_error(path, "it exists already", error),
+        _ => file_error(path, plain_reason(&error), error),
+    })
+}
+
+fn private_file() -> fs::OpenOptions {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+pub(super) fn file_error(path: &Path, reason: &'static str, source: io::Error) -> OpenError {
+    OpenError::File {
+        path: path.to_owned(),
+        reason,
+        source,
+    }
+}
+
+pub(super) fn plain_reason(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::NotFound => "its folder does not exist",
         io::ErrorKind::PermissionDenied => "access was denied",
@@ -246,7 +263,7 @@ fn warn_of_wide_mode(path: &Path, facts: &fs::Metadata) {
 #[cfg(not(unix))]
 fn warn_of_wide_mode(_path: &Path, _facts: &fs::Metadata) {}
 
-fn check(path: &Path, contents: &Contents) -> Result<(), OpenError> {
+pub(super) fn check(path: &Path, contents: &Contents) -> Result<(), OpenError> {
     match *contents {
         Contents::Nothing => Ok(()),
         Contents::Foreign => Err(OpenError::Foreign {
@@ -261,7 +278,7 @@ fn check(path: &Path, contents: &Contents) -> Result<(), OpenError> {
     }
 }
 
-fn connect(path: &Path, options: &OpenOptions) -> rusqlite::Result<Connection> {
+pub(super) fn connect(path: &Path, options: &OpenOptions) -> rusqlite::Result<Connection> {
     // No URI flag: a path is a path, whatever characters it has. No mutex: a connection never leaves its thread.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;

@@ -1,101 +1,21 @@
-//! What a principal may see and change, as conditions of a statement: every statement that reads or writes a row on
-//! somebody's behalf carries them, so that a check cannot be raced or forgotten.
+//! The conditions of [`crate::reach`] on SQLite, and what is read by them.
 
-use askalf_bridge_core::stores::Principal;
-use rusqlite::{Connection, Params, Row, ToSql, params_from_iter, types::Value};
+use rusqlite::{Connection, Params, Row, ToSql, params_from_iter};
 
 use super::fault::Fault;
 
-/// The most rows of any listing: far above what a person reads, and a bound on memory.
-const MAX_ROWS: u32 = 10_000;
-
-/// The most text of any listing, in bytes. One that reaches it ends early.
-const MAX_LISTING_BYTES: usize = 64 * 1024 * 1024;
-
-/// The condition of a statement, with its values.
-#[derive(Debug, Default)]
-pub(super) struct Condition {
-    sql: String,
-    values: Vec<Value>,
-}
+use crate::reach::MAX_LISTING_BYTES;
+pub(super) use crate::reach::{Condition, MAX_ROWS, devices, executions, keys, operators, unowned};
 
 impl Condition {
-    /// Adds a condition with one `?` per value. It is a literal, so that no value can become SQL.
-    pub(super) fn and<const N: usize>(mut self, sql: &'static str, values: [&str; N]) -> Self {
-        self.sql
-            .push_str(if self.sql.is_empty() { "(" } else { " and (" });
-        self.sql.push_str(sql);
-        self.sql.push(')');
-        self.values
-            .extend(values.into_iter().map(|value| Value::Text(value.to_owned())));
-        self
-    }
-
-    /// The condition, for after `where`.
-    pub(super) fn sql(&self) -> &str {
-        if self.sql.is_empty() { "true" } else { &self.sql }
-    }
-
     /// `first`, then the values of the condition.
     pub(super) fn after<'a>(&'a self, first: &[&'a dyn ToSql]) -> impl Params + 'a {
         let all: Vec<&dyn ToSql> = first
             .iter()
             .copied()
-            .chain(self.values.iter().map(|value| value as &dyn ToSql))
+            .chain(self.values().iter().map(|value| value as &dyn ToSql))
             .collect();
         params_from_iter(all)
-    }
-}
-
-/// The keys that `who` may see: an operator its user's, a device its own.
-pub(super) fn keys(who: &Principal) -> Condition {
-    let all = owned_by(who);
-    match who {
-        Principal::Device { key_id, .. } => all.and("api_keys.id = ?", [key_id]),
-        _ => all,
-    }
-}
-
-/// The devices that `who` may see and change: an operator its user's, a device itself.
-///
-/// A device that has registered is known by its id. Before that it is the one that its key registered, or the one that
-/// its key is bound to, and no other.
-pub(super) fn devices(who: &Principal) -> Condition {
-    let all = owned_by(who);
-    match who {
-        Principal::Device { device_id: Some(id), .. } => all.and("agent_devices.id = ?", [id]),
-        Principal::Device { key_id, device_id: None, .. } => all.and(
-            "agent_devices.id = (select device_id from askalf_key_devices where key_id = ?)
-             or agent_devices.api_key_id = ? and not exists (select 1 from askalf_key_devices where key_id = ?)",
-            [key_id, key_id, key_id],
-        ),
-        _ => all,
-    }
-}
-
-/// The executions that `who` may see and change: an operator its user's, a registered device those sent to it.
-pub(super) fn executions(who: &Principal) -> Condition {
-    let Some((tenant, user)) = who.owner() else {
-        return Condition::default();
-    };
-    // Executions name no tenant. Their user does, and one who is no longer there has none to contradict.
-    let all = Condition::default().and("forge_executions.owner_id = ?", [user]).and(
-        "not exists (select 1 from users where users.id = forge_executions.owner_id and users.tenant_id <> ?)",
-        [tenant],
-    );
-    match who {
-        Principal::Device {
-            device_id: Some(id), ..
-        } => all.and("forge_executions.device_id = ?", [id]),
-        Principal::Device { device_id: None, .. } => all.and("false", []),
-        _ => all,
-    }
-}
-
-fn owned_by(who: &Principal) -> Condition {
-    match who.owner() {
-        Some((tenant, user)) => Condition::default().and("user_id = ? and tenant_id = ?", [user, tenant]),
-        None => Condition::default(),
     }
 }
 
@@ -138,4 +58,9 @@ pub(super) fn first<T>(
     let mut statement = connection.prepare_cached(&format!("{select} where {}", condition.sql()))?;
     let mut rows = statement.query(condition.after(&[]))?;
     rows.next()?.map(read).transpose()
+}
+
+/// Whether a statement has a row.
+pub(super) fn exists(connection: &Connection, sql: &str, values: &[&str]) -> Result<bool, Fault> {
+    Ok(connection.prepare_cached(sql)?.exists(params_from_iter(values))?)
 }

@@ -5,6 +5,7 @@ use jiff::{
     SignedDuration,
     civil::{DateTime, date},
 };
+use rusqlite::Row;
 
 use super::fault::Fault;
 
@@ -33,6 +34,11 @@ pub(super) fn from_text(text: &str) -> Result<UnixMillis, Fault> {
         .ok_or_else(damaged)?;
     let millis = time.duration_since(EPOCH).as_millis();
     i64::try_from(millis).map(UnixMillis).map_err(|_| damaged())
+}
+
+/// The time in a column of a row.
+pub(super) fn from_column(row: &Row<'_>, index: usize) -> Result<UnixMillis, Fault> {
+    from_text(row.get_ref(index)?.as_str().map_err(rusqlite::Error::from)?)
 }
 
 /// The same for a column that may be null.

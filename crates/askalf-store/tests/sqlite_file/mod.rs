@@ -1,5 +1,6 @@
 //! What holds for a database in a file.
 
+mod backup;
 mod opening;
 mod rows;
 mod sharing;

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use super::{by_hand, column, open, scratch};
-use crate::suite::{ADMIN, HASH, NOW, SEED, dispatched, execution, later, new_key, registered};
+use crate::suite::{ADMIN, HASH, NOW, SEED, dispatched, execution, later, new_key, registered, used};
 
 /// A row as JSON, without what is null.
 fn row(connection: &Connection, table: &str) -> Value {
@@ -36,7 +36,7 @@ async fn rows_are_those_that_the_forge_would_read() {
     let hand = by_hand(&path);
     hand.execute_batch(SEED).unwrap();
     let (who, _) = registered(&store, "ann", "key_1", "dev_1").await;
-    store.touch_key("key_1", later(1)).await.unwrap();
+    store.count_uses(&[used("key_1", later(1))]).await.unwrap();
     assert_eq!(
         row(&hand, "api_keys"),
         json!({

@@ -8,7 +8,7 @@ use askalf_bridge_core::stores::{
 use askalf_store::{MAX_KEYS_PER_PREFIX, OpenOptions, SqliteStore};
 
 use super::{by_hand, open, scratch};
-use crate::suite::{ADMIN, HASH, NOW, dispatched, facts, new_key, prefix};
+use crate::suite::{ADMIN, HASH, NOW, dispatched, facts, new_key, prefix, used};
 
 fn by_prefix(id: &str) -> Lookup {
     Lookup::ByPrefix { prefix: prefix(id) }
@@ -205,7 +205,7 @@ async fn a_held_database_still_answers_reads_and_refuses_writes_in_words() {
     let hand = by_hand(&path);
     hand.execute_batch("begin immediate; update api_keys set status = 'revoked'")
         .unwrap();
-    let error = store.touch_key("key_1", NOW).await.unwrap_err();
+    let error = store.count_uses(&[used("key_1", NOW)]).await.unwrap_err();
     assert_eq!(
         error.to_string(),
         "the database is not available: another program holds it"
@@ -216,7 +216,7 @@ async fn a_held_database_still_answers_reads_and_refuses_writes_in_words() {
         KeyStatus::Active
     );
     hand.execute_batch("commit").unwrap();
-    store.touch_key("key_1", NOW).await.unwrap();
+    store.count_uses(&[used("key_1", NOW)]).await.unwrap();
     assert_eq!(
         store.find_keys(&by_prefix("key_1")).await.unwrap()[0].status,
         KeyStatus::Revoked
@@ -239,7 +239,14 @@ async fn a_closed_store_is_unavailable_and_leaves_one_file() {
             .to_string(),
         text
     );
-    assert_eq!(store.touch_key("key_1", NOW).await.unwrap_err().to_string(), text);
+    assert_eq!(
+        store
+            .count_uses(&[used("key_1", NOW)])
+            .await
+            .unwrap_err()
+            .to_string(),
+        text
+    );
     assert_eq!(
         fs::read_dir(folder.path()).unwrap().count(),
         1,

@@ -1,7 +1,11 @@
-use askalf_bridge_core::stores::{Device, DeviceStatus, DeviceType, Kind, Principal, StoreError};
+use askalf_bridge_auth::KeyStatus;
+use askalf_bridge_core::stores::{
+    Cause, Device, DeviceStatus, DeviceType, ExecutionEnd, ExecutionStatus, Kind, NewKey, Principal,
+    StoreError,
+};
 use serde_json::json;
 
-use super::{ADMIN, NOW, Shared, device_of, facts, later, new_key, operator, registered};
+use super::{ADMIN, NOW, Shared, acts, device_of, dispatched, facts, later, new_key, operator, registered};
 
 const GONE: StoreError = StoreError::NotFound(Kind::Device);
 
@@ -314,4 +318,110 @@ pub(crate) async fn nobody_sees_the_devices_of_others(store: Shared) {
     ] {
         assert_eq!(store.find_devices(who, "dev_1").await.unwrap(), []);
     }
+}
+
+pub(crate) async fn a_bound_key_retires_the_older_ones_at_its_first_use(store: Shared) {
+    registered(&*store, "ann", "key_1", "dev_1").await;
+    registered(&*store, "ann", "other", "dev_2").await;
+    let bound = |id: &str, at, device: &str| NewKey {
+        device_id: Some(device.to_owned()),
+        created_at: later(at),
+        ..new_key("ann", id)
+    };
+    for (id, at, device) in [
+        ("key_2", 1, "dev_1"),
+        ("key_3", 2, "dev_1"),
+        ("key_4", 3, "dev_1"),
+        ("key_5", 1, "dev_2"),
+    ] {
+        store.add_key(&ADMIN, bound(id, at, device)).await.unwrap();
+    }
+    let active = async || {
+        let keys = store.keys(&ADMIN, 10).await.unwrap();
+        let active = keys.into_iter().filter(|key| key.status == KeyStatus::Active);
+        let mut ids: Vec<_> = active.map(|key| key.id).collect();
+        ids.sort();
+        ids
+    };
+    // Until then each of them is good. By reconnecting as well as by registering.
+    assert_eq!(active().await.len(), 6);
+    store
+        .reconnect_device(&device_of("ann", "key_3"), "dev_1", later(9))
+        .await
+        .unwrap();
+    assert_eq!(active().await, ["key_3", "key_4", "key_5", "other"]);
+    store
+        .register_device(&device_of("ann", "key_4"), facts("", "x"), later(10))
+        .await
+        .unwrap();
+    assert_eq!(active().await, ["key_4", "key_5", "other"]);
+    // A key that is not bound takes nothing over.
+    store
+        .reconnect_device(&device_of("ann", "other"), "dev_2", later(11))
+        .await
+        .unwrap();
+    assert_eq!(active().await, ["key_4", "key_5", "other"]);
+}
+
+pub(crate) async fn a_removed_device_takes_its_keys_with_it_and_leaves_its_history(store: Shared) {
+    let (who, _) = registered(&*store, "ann", "key_1", "dev_1").await;
+    let mut bound = new_key("ann", "key_2");
+    bound.device_id = Some("dev_1".to_owned());
+    store.add_key(&ADMIN, bound).await.unwrap();
+    dispatched(&*store, "exec_1", "dev_1").await;
+    let error = store.remove_device(&ADMIN, "dev_1", later(1)).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the device has executions that have not ended: cancel them first"
+    );
+    let end = ExecutionEnd::without_result(ExecutionStatus::Cancelled, Cause::Cancelled, "stopped");
+    store
+        .finish_execution(&ADMIN, "exec_1", end, later(1))
+        .await
+        .unwrap();
+    for stranger in [
+        operator("bob"),
+        operator("gil"),
+        who.clone(),
+        device_of("ann", "key_1"),
+    ] {
+        assert_eq!(
+            store
+                .remove_device(&stranger, "dev_1", later(1))
+                .await
+                .unwrap_err(),
+            GONE,
+            "{stranger:?}"
+        );
+    }
+    store
+        .remove_device(&operator("ann"), "dev_1", later(2))
+        .await
+        .unwrap();
+    assert_eq!(store.devices(&ADMIN, 10).await.unwrap(), []);
+    assert_eq!(
+        store.remove_device(&ADMIN, "dev_1", later(3)).await.unwrap_err(),
+        GONE
+    );
+    let key = store.key(&ADMIN, "key_2").await.unwrap();
+    assert_eq!((key.status, key.revoked_at), (KeyStatus::Revoked, Some(later(2))));
+    assert_eq!(
+        store.key(&ADMIN, "key_1").await.unwrap().status,
+        KeyStatus::Active
+    );
+    let execution = store.execution(&ADMIN, "exec_1").await.unwrap();
+    assert_eq!(execution.device_id.as_deref(), Some("dev_1"));
+    assert_eq!(
+        acts(&*store, 2).await,
+        [
+            "user ann with key key_op_ann: device.remove dev_1",
+            "user ann with key key_op_ann: key.revoke key_2"
+        ]
+    );
+    // A bound key makes no new device.
+    let error = store
+        .register_device(&device_of("ann", "key_2"), facts("dev_2", "x"), later(4))
+        .await
+        .unwrap_err();
+    assert_eq!(error, GONE);
 }

@@ -1,7 +1,12 @@
-use askalf_bridge_auth::{KeyStatus, Lookup, Scopes, UserStatus};
-use askalf_bridge_core::stores::{Kind, Principal, StoreError};
+use askalf_bridge_auth::{
+    DigestKey, KeyPrefix, KeyRecord, KeyStatus, Lookup, Scope, Scopes, Token, UserStatus,
+};
+use askalf_bridge_core::stores::{Kind, NewKey, Principal, Store, StoreError};
+use zeroize::Zeroizing;
 
-use super::{ADMIN, HASH, NOW, Shared, device_of, later, new_key, operator, prefix, registered};
+use super::{
+    ADMIN, HASH, NOW, Shared, acts, device_of, facts, later, new_key, operator, prefix, registered, used,
+};
 
 fn by_prefix(id: &str) -> Lookup {
     Lookup::ByPrefix { prefix: prefix(id) }
@@ -166,9 +171,9 @@ pub(crate) async fn a_revocation_counts_at_once_and_keeps_its_first_time(store: 
 pub(crate) async fn uses_are_counted(store: Shared) {
     store.add_key(&ADMIN, new_key("ann", "key_1")).await.unwrap();
     store.add_key(&ADMIN, new_key("ann", "key_2")).await.unwrap();
-    store.touch_key("key_1", later(1)).await.unwrap();
-    store.touch_key("key_1", later(2)).await.unwrap();
-    store.touch_key("nothing", later(2)).await.unwrap();
+    store.count_uses(&[used("key_1", later(1))]).await.unwrap();
+    store.count_uses(&[used("key_1", later(2))]).await.unwrap();
+    store.count_uses(&[used("nothing", later(2))]).await.unwrap();
     let keys = store.keys(&ADMIN, 10).await.unwrap();
     let uses: Vec<_> = keys
         .iter()
@@ -256,4 +261,346 @@ pub(crate) async fn nobody_sees_or_revokes_the_keys_of_others(store: Shared) {
         KeyStatus::Active
     );
     store.revoke_key(&operator("ann"), "key_ann", NOW).await.unwrap();
+}
+
+fn digest_key(byte: u8) -> DigestKey {
+    DigestKey::from_bytes(Zeroizing::new([byte; 32]))
+}
+
+fn token(text: &str) -> Token {
+    Token::parse(text).unwrap()
+}
+
+fn by_digest(key: &DigestKey, token: &Token) -> Lookup {
+    Lookup::ByDigest {
+        digest_key_id: key.id().to_owned(),
+        digest: key.digest(token),
+    }
+}
+
+async fn record(store: &dyn Store, id: &str) -> KeyRecord {
+    let mut found = store.keys_now(&[id.to_owned()]).await.unwrap();
+    assert_eq!(found.len(), 1, "{id}");
+    found.remove(0)
+}
+
+pub(crate) async fn a_key_is_found_by_its_digest_with_its_live_state(store: Shared) {
+    registered(&*store, "ann", "key_1", "dev_1").await;
+    let mut bound = new_key("ann", "key_2");
+    bound.device_id = Some("dev_1".to_owned());
+    store.add_key(&ADMIN, bound).await.unwrap();
+    let (secret, shown) = (digest_key(1), token("sk_live_one"));
+    let lookup = by_digest(&secret, &shown);
+    assert_eq!(store.find_keys(&lookup).await.unwrap(), []);
+    let plain = record(&*store, "key_2").await;
+    store.keep_digests(&[secret.bind(&shown, &plain)]).await.unwrap();
+
+    let found = store.find_keys(&lookup).await.unwrap();
+    assert!(secret.confirms(&secret.digest(&shown), &found[0]));
+    let expected = KeyRecord {
+        digest_binding: found[0].digest_binding,
+        ..plain.clone()
+    };
+    assert_eq!(found, [expected]);
+    assert_eq!(found[0].device_id.as_deref(), Some("dev_1"));
+    assert_eq!(plain.digest_binding, None, "only a look-up by digest has it");
+    assert_eq!(
+        store.find_keys(&by_digest(&digest_key(2), &shown)).await.unwrap(),
+        []
+    );
+    assert_eq!(
+        store
+            .find_keys(&by_digest(&secret, &token("sk_live_two")))
+            .await
+            .unwrap(),
+        []
+    );
+    store.revoke_key(&ADMIN, "key_2", NOW).await.unwrap();
+    assert_eq!(
+        store.find_keys(&lookup).await.unwrap()[0].status,
+        KeyStatus::Revoked
+    );
+}
+
+pub(crate) async fn a_key_has_one_digest_and_a_digest_one_key(store: Shared) {
+    for id in ["key_1", "key_2"] {
+        store.add_key(&ADMIN, new_key("ann", id)).await.unwrap();
+    }
+    let [one, two] = [record(&*store, "key_1").await, record(&*store, "key_2").await];
+    let (old, new, shown) = (digest_key(1), digest_key(2), token("sk_live_one"));
+    let mut gone = one.clone();
+    gone.id = "key_3".to_owned();
+    store
+        .keep_digests(&[old.bind(&shown, &one), old.bind(&token("sk_live_x"), &gone)])
+        .await
+        .unwrap();
+    assert_eq!(
+        store
+            .find_keys(&by_digest(&old, &token("sk_live_x")))
+            .await
+            .unwrap(),
+        []
+    );
+    store.keep_digests(&[new.bind(&shown, &one)]).await.unwrap();
+    assert_eq!(store.find_keys(&by_digest(&old, &shown)).await.unwrap(), []);
+    assert_eq!(
+        store.find_keys(&by_digest(&new, &shown)).await.unwrap()[0].id,
+        "key_1"
+    );
+    // The same token in another row: the row that it matched last has the digest. Twice in one call is no fault.
+    store
+        .keep_digests(&[
+            new.bind(&shown, &one),
+            new.bind(&shown, &two),
+            new.bind(&shown, &two),
+        ])
+        .await
+        .unwrap();
+    let found = store.find_keys(&by_digest(&new, &shown)).await.unwrap();
+    assert_eq!(
+        found.iter().map(|row| row.id.as_str()).collect::<Vec<_>>(),
+        ["key_2"]
+    );
+}
+
+pub(crate) async fn malformed_prefixes_are_a_set_of_their_own(store: Shared) {
+    for (id, text) in [
+        ("whole", "sk_live_abcd"),
+        ("unicode", "sk_live_ünïç"),
+        ("short", "sk_live_abc"),
+    ] {
+        let mut key = new_key("ann", id);
+        key.prefix = prefix(text);
+        store.add_key(&ADMIN, key).await.unwrap();
+    }
+    let found = store.find_keys(&Lookup::MalformedPrefix).await.unwrap();
+    assert_eq!(
+        found.iter().map(|row| row.id.as_str()).collect::<Vec<_>>(),
+        ["short"]
+    );
+    assert_eq!(found, [record(&*store, "short").await]);
+    assert_eq!(store.malformed_prefixes().await.unwrap(), 1);
+
+    let mended = store
+        .repair_key_prefix(
+            &ADMIN,
+            "short",
+            &prefix("sk_live_efgh"),
+            "sk_live_efgh...",
+            later(1),
+        )
+        .await
+        .unwrap();
+    assert_eq!(mended.prefix, "sk_live_efgh");
+    assert_eq!(store.find_keys(&Lookup::MalformedPrefix).await.unwrap(), []);
+    assert_eq!(
+        store.find_keys(&by_prefix("sk_live_efgh")).await.unwrap().len(),
+        1
+    );
+    assert_eq!(acts(&*store, 1).await, ["uid 0: key.repair short"]);
+}
+
+pub(crate) async fn keys_now_are_those_that_are_there(store: Shared) {
+    for id in ["key_1", "key_2", "key_3"] {
+        store.add_key(&ADMIN, new_key("ann", id)).await.unwrap();
+    }
+    store.revoke_key(&ADMIN, "key_3", NOW).await.unwrap();
+    let ids = ["key_3", "nothing", "key_1", "key_1", "it's"].map(str::to_owned);
+    let mut rows = store.keys_now(&ids).await.unwrap();
+    rows.sort_by(|a, b| a.id.cmp(&b.id));
+    let seen: Vec<_> = rows
+        .iter()
+        .map(|row| (row.id.as_str(), row.status, row.user_status))
+        .collect();
+    let active = Some(UserStatus::Active);
+    assert_eq!(
+        seen,
+        [
+            ("key_1", KeyStatus::Active, active),
+            ("key_3", KeyStatus::Revoked, active)
+        ]
+    );
+    assert_eq!(store.keys_now(&[]).await.unwrap(), []);
+    let many: Vec<String> = (0..1000).map(|number| format!("key_{number}")).collect();
+    assert_eq!(store.keys_now(&many).await.unwrap().len(), 3);
+}
+
+pub(crate) async fn all_keys_come_page_by_page(store: Shared) {
+    for id in ["key_b", "key_a", "key_c", "Key_d", "key_e"] {
+        store.add_key(&ADMIN, new_key("ann", id)).await.unwrap();
+    }
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.all_keys(after.as_deref(), 2).await.unwrap();
+        assert!(page.len() <= 2);
+        let Some(last) = page.last() else { break };
+        after = Some(last.id.clone());
+        seen.extend(page.into_iter().map(|row| row.id));
+    }
+    assert!(seen.windows(2).all(|pair| pair[0] < pair[1]), "{seen:?}");
+    assert_eq!(seen.len(), 5);
+}
+
+pub(crate) async fn one_key_is_shown_to_whom_it_belongs(store: Shared) {
+    let added = store.add_key(&ADMIN, new_key("ann", "key_1")).await.unwrap();
+    for who in [
+        ADMIN,
+        Principal::Bridge,
+        operator("ann"),
+        device_of("ann", "key_1"),
+    ] {
+        assert_eq!(store.key(&who, "key_1").await.unwrap(), added, "{who:?}");
+    }
+    for who in [operator("bob"), operator("gil"), device_of("ann", "key_2")] {
+        assert_eq!(
+            store.key(&who, "key_1").await.unwrap_err(),
+            StoreError::NotFound(Kind::Key)
+        );
+    }
+}
+
+pub(crate) async fn a_rotated_key_lives_on_for_the_overlap(store: Shared) {
+    let mut old = new_key("ann", "key_1");
+    old.scopes = Scopes::parse(["admin", "billing"]);
+    store.add_key(&ADMIN, old.clone()).await.unwrap();
+    let mut new = NewKey {
+        expires_at: Some(later(900)),
+        created_at: later(5),
+        ..new_key("bob", "key_2")
+    };
+    new.scopes = Scopes::parse(["device"]);
+    let rotated = store
+        .rotate_key(&operator("ann"), "key_1", new.clone(), later(100))
+        .await
+        .unwrap();
+    assert_eq!(
+        (rotated.id.as_str(), rotated.user_id.as_deref(), &rotated.scopes),
+        ("key_2", Some("ann"), &old.scopes)
+    );
+    assert_eq!(
+        (rotated.expires_at, rotated.created_at),
+        (Some(later(900)), later(5))
+    );
+    let before = store.key(&ADMIN, "key_1").await.unwrap();
+    assert_eq!(
+        (before.status, before.expires_at),
+        (KeyStatus::Active, Some(later(100)))
+    );
+    assert_eq!(
+        acts(&*store, 1).await,
+        ["user ann with key key_op_ann: key.rotate key_1"]
+    );
+
+    // An end that is nearer stays.
+    let third = new_key("ann", "key_3");
+    store
+        .rotate_key(&ADMIN, "key_1", third, later(200))
+        .await
+        .unwrap();
+    assert_eq!(
+        store.key(&ADMIN, "key_1").await.unwrap().expires_at,
+        Some(later(100))
+    );
+}
+
+pub(crate) async fn a_rotation_keeps_the_device(store: Shared) {
+    registered(&*store, "ann", "key_1", "dev_1").await;
+    let new = |id: &str, at| NewKey {
+        created_at: later(at),
+        ..new_key("ann", id)
+    };
+    // The first key is not bound: the device is the one that it registered.
+    let rotated = store
+        .rotate_key(&ADMIN, "key_1", new("key_2", 1), later(100))
+        .await
+        .unwrap();
+    assert_eq!(rotated.device_id.as_deref(), Some("dev_1"));
+    // The old key within its overlap does not take the new one's place.
+    store
+        .reconnect_device(&device_of("ann", "key_1"), "dev_1", later(2))
+        .await
+        .unwrap();
+    assert_eq!(record(&*store, "key_2").await.status, KeyStatus::Active);
+    let device = store
+        .register_device(&device_of("ann", "key_2"), facts("dev_9", "x"), later(3))
+        .await
+        .unwrap();
+    assert_eq!(
+        (device.id.as_str(), device.api_key_id.as_str()),
+        ("dev_1", "key_2")
+    );
+    assert_eq!(record(&*store, "key_1").await.status, KeyStatus::Revoked);
+    assert_eq!(acts(&*store, 1).await, ["device dev_1: key.revoke key_1"]);
+    // The second is bound, and so is the third.
+    let rotated = store
+        .rotate_key(&ADMIN, "key_2", new("key_3", 4), later(100))
+        .await
+        .unwrap();
+    assert_eq!(rotated.device_id.as_deref(), Some("dev_1"));
+
+    // An operator's key stays an operator's.
+    let mut admin = new_key("ann", "key_4");
+    admin.scopes = Scopes::from_iter([Scope::Admin, Scope::Device]);
+    store.add_key(&ADMIN, admin).await.unwrap();
+    store
+        .register_device(&device_of("ann", "key_4"), facts("dev_4", "x"), NOW)
+        .await
+        .unwrap();
+    let rotated = store
+        .rotate_key(&ADMIN, "key_4", new("key_5", 1), later(100))
+        .await
+        .unwrap();
+    assert_eq!(rotated.device_id, None);
+}
+
+pub(crate) async fn what_cannot_be_rotated_leaves_nothing(store: Shared) {
+    for id in ["revoked", "expired", "good"] {
+        let mut key = new_key("ann", id);
+        key.expires_at = (id == "expired").then(|| later(1));
+        store.add_key(&ADMIN, key).await.unwrap();
+    }
+    store.revoke_key(&ADMIN, "revoked", NOW).await.unwrap();
+    let new = || NewKey {
+        created_at: later(1),
+        ..new_key("ann", "new")
+    };
+    for (who, id, text) in [
+        (
+            ADMIN,
+            "revoked",
+            "the key is revoked, so nothing can take its place",
+        ),
+        (
+            ADMIN,
+            "expired",
+            "the key has expired, so nothing can take its place",
+        ),
+        (ADMIN, "nothing", "no such key"),
+        (operator("bob"), "good", "no such key"),
+        (device_of("ann", "good"), "good", "no such key"),
+    ] {
+        let error = store.rotate_key(&who, id, new(), later(9)).await.unwrap_err();
+        assert_eq!(error.to_string(), text, "{who:?} {id}");
+    }
+    let mut taken = new();
+    taken.prefix = KeyPrefix::parse("good").unwrap();
+    let error = store
+        .rotate_key(&ADMIN, "good", taken, later(9))
+        .await
+        .unwrap_err();
+    assert_eq!(error.to_string(), "a key with this prefix exists already");
+    assert_eq!(store.keys(&ADMIN, 10).await.unwrap().len(), 3);
+    assert_eq!(store.key(&ADMIN, "good").await.unwrap().expires_at, None);
+}
+
+pub(crate) async fn only_operators_change_keys(store: Shared) {
+    store.add_key(&ADMIN, new_key("ann", "key_1")).await.unwrap();
+    let before = store.key(&ADMIN, "key_1").await.unwrap();
+    for who in [operator("bob"), operator("gil"), device_of("ann", "key_1")] {
+        let repaired = store
+            .repair_key_prefix(&who, "key_1", &prefix("sk_live_abcd"), "...", NOW)
+            .await;
+        assert_eq!(repaired, Err(StoreError::NotFound(Kind::Key)), "{who:?}");
+    }
+    assert_eq!(store.key(&ADMIN, "key_1").await.unwrap(), before);
 }

@@ -4,12 +4,15 @@
 pub(crate) mod devices;
 pub(crate) mod executions;
 pub(crate) mod keys;
+pub(crate) mod pair_codes;
+pub(crate) mod trail;
+pub(crate) mod users;
 
 use std::sync::Arc;
 
 use askalf_bridge_auth::{KeyHash, KeyPrefix, Scopes, UnixMillis};
 use askalf_bridge_core::stores::{
-    Device, DeviceFacts, DeviceType, Execution, Key, NewExecution, NewKey, Principal, Store,
+    Device, DeviceFacts, DeviceType, Execution, Key, KeyUse, NewExecution, NewKey, Principal, Store,
 };
 
 /// Two tenants; ann and bob of one, gil of the other; sue is suspended. Portable SQL.
@@ -74,6 +77,14 @@ pub(crate) fn new_key(user: &str, id: &str) -> NewKey {
     }
 }
 
+pub(crate) fn used(key_id: &str, at: UnixMillis) -> KeyUse {
+    KeyUse {
+        key_id: key_id.to_owned(),
+        count: 1,
+        last_used_at: at,
+    }
+}
+
 pub(crate) fn prefix(id: &str) -> KeyPrefix {
     KeyPrefix::parse(id).unwrap()
 }
@@ -125,6 +136,18 @@ pub(crate) async fn dispatched(store: &dyn Store, id: &str, device_id: &str) -> 
         .unwrap()
 }
 
+/// The last acts that the local admin sees, newest first: `who: what subject`.
+pub(crate) async fn acts(store: &dyn Store, limit: u32) -> Vec<String> {
+    acts_of(store, &ADMIN, limit).await
+}
+
+pub(crate) async fn acts_of(store: &dyn Store, who: &Principal, limit: u32) -> Vec<String> {
+    let acts = store.acts(who, limit).await.unwrap();
+    acts.iter()
+        .map(|act| format!("{}: {} {}", act.by, act.what, act.subject))
+        .collect()
+}
+
 /// One test of the backend per test of the suite.
 #[macro_export]
 macro_rules! suite {
@@ -138,7 +161,17 @@ macro_rules! suite {
             uses_are_counted
             a_listing_is_newest_first_and_bounded
             a_key_is_bound_to_a_device_of_its_own_user_alone
-            nobody_sees_or_revokes_the_keys_of_others);
+            nobody_sees_or_revokes_the_keys_of_others
+            a_key_is_found_by_its_digest_with_its_live_state
+            a_key_has_one_digest_and_a_digest_one_key
+            malformed_prefixes_are_a_set_of_their_own
+            keys_now_are_those_that_are_there
+            all_keys_come_page_by_page
+            one_key_is_shown_to_whom_it_belongs
+            a_rotated_key_lives_on_for_the_overlap
+            a_rotation_keeps_the_device
+            what_cannot_be_rotated_leaves_nothing
+            only_operators_change_keys);
         $crate::suite!(@tests $open, devices:
             a_key_has_one_device_however_often_it_registers
             what_a_device_does_not_tell_again_stays_known
@@ -151,7 +184,28 @@ macro_rules! suite {
             devices_are_found_by_id_then_by_name
             a_listing_is_by_name_and_bounded
             an_id_that_is_taken_is_a_conflict
-            nobody_sees_the_devices_of_others);
+            nobody_sees_the_devices_of_others
+            a_bound_key_retires_the_older_ones_at_its_first_use
+            a_removed_device_takes_its_keys_with_it_and_leaves_its_history);
+        $crate::suite!(@tests $open, users:
+            a_user_is_added_to_a_tenant_that_is_made_where_needed
+            what_is_wrong_with_a_user_is_said_and_nothing_is_made
+            only_the_local_admin_adds_users
+            an_operator_sees_itself_among_the_users);
+        $crate::suite!(@tests $open, pair_codes:
+            a_code_is_exchanged_once
+            a_lost_answer_is_given_again_until_the_key_is_used
+            of_eight_exchanges_at_once_one_is_given
+            a_code_ends
+            a_conflict_spends_no_code
+            a_code_pairs_a_device_anew
+            codes_are_listed_while_they_are_good
+            whom_a_code_is_for_must_be_clear);
+        $crate::suite!(@tests $open, trail:
+            attempts_are_kept_newest_first_and_found_by_prefix
+            attempts_are_forgotten_by_age_and_by_number
+            each_act_is_on_the_trail_within_the_reach_of_its_owner
+            what_failed_is_no_act);
         $crate::suite!(@tests $open, executions:
             an_execution_goes_from_pending_to_its_end
             a_late_end_changes_nothing

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod logs;
+mod redeeming;
 mod rig;
 mod session;
 mod verifying;

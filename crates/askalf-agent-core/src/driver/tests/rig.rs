@@ -21,7 +21,7 @@ use crate::driver::{AgentOptions, DeviceIdError, DeviceIdStore, run_on};
 use crate::machine::{Command, Fault, State};
 use crate::{
     AgentStatus, CancelSignal, CredentialSource, DeviceFacts, Endpoint, Executor, LoadedCredential,
-    NoCredential, NoCredentialKind, Task, TaskEnd, TaskOutput,
+    NoCredential, NoCredentialKind, Route, Task, TaskEnd, TaskOutput, Timings,
 };
 
 pub(super) const TOKEN: &str = "sk_live_NdlPiGQ1nmIevDuBMbAnAodSO10UzbLG";
@@ -35,7 +35,7 @@ pub(super) struct PipeDial(mpsc::UnboundedSender<DuplexStream>);
 
 #[async_trait]
 impl Dial for PipeDial {
-    async fn dial(&self, _: &Endpoint) -> Result<Box<dyn Stream>, Fault> {
+    async fn dial(&self, _: &Endpoint, _: &Route, _: &Timings) -> Result<Box<dyn Stream>, Fault> {
         let (ours, theirs) = tokio::io::duplex(PIPE);
         let detail = "nobody listens".to_owned();
         self.0.send(theirs).map_err(|_| Fault::Unreachable { detail })?;
@@ -61,6 +61,7 @@ impl Credentials {
             token: Token::parse(token).unwrap(),
             url: url.to_owned(),
             insecure,
+            route: Arc::default(),
             generation,
         });
     }
@@ -171,6 +172,7 @@ impl Agent {
             token: Token::parse(token).unwrap(),
             url: url.to_owned(),
             insecure: false,
+            route: Arc::default(),
             generation: 1,
         });
         let credentials = Arc::new(Credentials(Mutex::new(credential)));

@@ -262,7 +262,6 @@ async fn a_command_makes_it_look_at_once() {
 async fn what_cannot_be_dialled_is_a_fault_of_the_device() {
     for (token, url, id) in [
         (TOKEN, "localhost:3005", "url-no-scheme"),
-        (TOKEN, "https://bridge.example.org", "tls-not-built-in"),
         (TOKEN, "http://bridge.example.org", "url-plain-remote"),
         ("schlüssel", "http://localhost", "token-not-header-safe"),
     ] {

@@ -1,5 +1,7 @@
 //! The proof of a key.
 
+use std::sync::Arc;
+
 use askalf_bridge_auth::Token;
 use serde_json::{Value, json};
 use tokio::io::DuplexStream;
@@ -14,6 +16,7 @@ fn verification(token: &str, url: &str) -> Verification {
     Verification {
         url: url.to_owned(),
         insecure: false,
+        route: Arc::default(),
         token: Token::parse(token).unwrap(),
         facts: facts(),
         max_concurrent: 2,

@@ -3,6 +3,7 @@
 use askalf_proto::{BridgeError, Reason};
 
 use super::*;
+use crate::machine::CertificateProblem;
 
 fn error(code: ErrorCode, reason: Option<Reason>, retry_after_ms: Option<u64>) -> Fault {
     Fault::Refused(BridgeError {
@@ -177,15 +178,30 @@ fn wrong_addresses_and_certificates_are_tried_slowly() {
             },
             "not-a-bridge",
         ),
+        (Fault::NoRoots, "no-root-certificates"),
+        (certificate(CertificateProblem::Expired), "certificate-expired"),
         (
-            Fault::Certificate {
-                detail: "a, not b".to_owned(),
-            },
-            "certificate",
+            certificate(CertificateProblem::NotValidYet),
+            "certificate-not-valid-yet",
         ),
+        (
+            certificate(CertificateProblem::UnknownIssuer),
+            "certificate-unknown-issuer",
+        ),
+        (
+            certificate(CertificateProblem::WrongName),
+            "certificate-wrong-name",
+        ),
+        (
+            certificate(CertificateProblem::NotPinned),
+            "certificate-not-pinned",
+        ),
+        (certificate(CertificateProblem::Other), "certificate"),
     ] {
         assert_eq!(outcome(&fault), (Disposition::SlowRetry, id.to_owned()));
     }
+    let pinned = certificate(CertificateProblem::NotPinned).verdict().reason;
+    assert!(pinned.text.ends_with(": a, not b") && pinned.hint.contains("captive portal"));
     assert!(
         http(403)
             .verdict()
@@ -193,6 +209,11 @@ fn wrong_addresses_and_certificates_are_tried_slowly() {
             .text
             .contains("it calls itself gateway")
     );
+}
+
+fn certificate(problem: CertificateProblem) -> Fault {
+    let detail = "a, not b".to_owned();
+    Fault::Certificate { problem, detail }
 }
 
 #[test]
