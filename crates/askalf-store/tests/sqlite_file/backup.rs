@@ -1,5 +1,4 @@
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 use askalf_bridge_core::stores::{KeyStore, TrailStore};
 use askalf_store::{OpenOptions, SqliteStore};
@@ -19,7 +18,11 @@ async fn a_backup_is_what_was_committed_while_a_bridge_goes_on() {
     assert_eq!(inspection.schema, inspection.newest);
     store.add_key(&ADMIN, new_key("ann", "key_2")).await.unwrap();
 
-    assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600);
+    }
     assert_eq!(SqliteStore::inspect(&to, &options, true).unwrap(), inspection);
     let copy = open(&to).unwrap();
     let keys = copy.keys(&ADMIN, 10).await.unwrap();
