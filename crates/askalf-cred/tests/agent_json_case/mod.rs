@@ -22,7 +22,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::common::{KEY, Scratch, chmod, now, seal_as_3_3};
+use super::common::{KEY, Scratch, make_private, now, seal_as_3_3};
 
 /// What a reader may allocate at most, in bytes.
 pub(crate) const MOST_ALLOCATED: usize = 1024 * 1024;
@@ -73,7 +73,7 @@ fn check_home(data: &[u8], is_plain_text: bool, watch: Watch<'_>) {
         if !bytes.is_empty() {
             let path = home.path().join(name);
             fs::write(&path, bytes).unwrap();
-            chmod(&path, 0o600);
+            make_private(&path);
         }
     }
     let before = files(&scratch);
