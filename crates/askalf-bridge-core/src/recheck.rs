@@ -1,5 +1,5 @@
 //! Live sessions are checked again: a key that somebody changed in the database, past this bridge, must not keep its
-//! session for longer than a minute.
+//! session for longer than [`BridgeOptions::recheck_interval`](crate::BridgeOptions::recheck_interval).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
