@@ -61,7 +61,7 @@ pub(crate) async fn recheck_all(core: &Core) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Between five sixths of it and all of it, so that several bridges on one database do not ask in step. Without random
+/// Between five sixths of it and all of it, so that several bridges on one server do not ask in step. Without random
 /// numbers it is all of it.
 fn jittered(interval: Duration) -> Duration {
     let mut random = [0; 4];
