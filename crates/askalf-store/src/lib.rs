@@ -1,7 +1,6 @@
 #![doc = include_str!("../README.md")]
 
 mod column;
-mod device_key;
 mod execution_facts;
 mod key_rules;
 #[cfg(feature = "postgres")]

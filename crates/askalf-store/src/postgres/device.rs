@@ -18,7 +18,6 @@ use super::{
 };
 use crate::{
     column,
-    device_key::DeviceKey,
     reach::{self, Condition},
 };
 
@@ -71,7 +70,8 @@ impl DeviceStore for PostgresStore {
                     &condition,
                 )
                 .await?;
-            retire_older(&session, &key, &before.id, &before.api_key_id, now).await?;
+            key.retire_older(&session, &before.id, &before.api_key_id, now)
+                .await?;
             let device = session.first(SELECT, &condition, read_device).await?;
             device.ok_or_else(|| StoreError::NotFound(Kind::Device).into())
         };
@@ -157,29 +157,64 @@ impl DeviceStore for PostgresStore {
     }
 }
 
-/// Revokes the keys that `key`, which is bound to the device, takes the place of: those that were bound to it
-/// earlier, and the one that it last came with. A newer one is left: its device has not come with it yet.
-async fn retire_older(
-    session: &Session,
-    key: &DeviceKey,
-    device_id: &str,
-    key_before: &str,
-    now: UnixMillis,
-) -> Result<(), Fault> {
-    let condition = Condition::default().and(
-        RETIRED,
-        [
-            &key.key_id,
-            device_id,
-            key_before,
-            device_id,
-            &key.tenant_id,
-            &key.user_id,
-            &key.key_id,
-        ],
-    );
-    let by = key.principal().registered_as(device_id).to_string();
-    key::revoke(session, &condition, &by, now).await
+/// The key that a device came with. No other principal can be a device.
+struct DeviceKey {
+    tenant_id: String,
+    user_id: String,
+    key_id: String,
+}
+
+impl DeviceKey {
+    fn of(who: &Principal) -> Result<Self, StoreError> {
+        match who.clone() {
+            Principal::Device {
+                tenant_id,
+                user_id,
+                key_id,
+                ..
+            } => Ok(Self {
+                tenant_id,
+                user_id,
+                key_id,
+            }),
+            _ => Err(StoreError::NotFound(Kind::Device)),
+        }
+    }
+
+    /// The device before it has registered: reached through the key alone.
+    fn principal(&self) -> Principal {
+        Principal::Device {
+            tenant_id: self.tenant_id.clone(),
+            user_id: self.user_id.clone(),
+            key_id: self.key_id.clone(),
+            device_id: None,
+        }
+    }
+
+    /// Revokes the keys that this one, which is bound to the device, takes the place of: those that were bound to it
+    /// earlier, and the one that it last came with. A newer one is left: its device has not come with it yet.
+    async fn retire_older(
+        &self,
+        session: &Session,
+        device_id: &str,
+        key_before: &str,
+        now: UnixMillis,
+    ) -> Result<(), Fault> {
+        let condition = Condition::default().and(
+            RETIRED,
+            [
+                &self.key_id,
+                device_id,
+                key_before,
+                device_id,
+                &self.tenant_id,
+                &self.user_id,
+                &self.key_id,
+            ],
+        );
+        let by = self.principal().registered_as(device_id).to_string();
+        key::revoke(session, &condition, &by, now).await
+    }
 }
 
 /// Removes one device within reach. Its executions stay, as its history; keys that are bound to it act as nothing else, so
@@ -281,7 +316,7 @@ async fn register(
         return Err(StoreError::Conflict("a device with this id".to_owned()).into());
     }
     if !is_new {
-        retire_older(session, key, &id, &key_before, now).await?;
+        key.retire_older(session, &id, &key_before, now).await?;
     }
     let by_id = Condition::default().and("id = ?", [&id]);
     session

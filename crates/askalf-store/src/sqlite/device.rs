@@ -16,7 +16,7 @@ use super::{
     timestamp,
     trail::NewAct,
 };
-use crate::{column, device_key::DeviceKey};
+use crate::column;
 
 const SELECT: &str =
     "select id, tenant_id, user_id, api_key_id, device_name, hostname, os, platform_capabilities,
@@ -61,7 +61,7 @@ impl DeviceStore for SqliteStore {
                 .ok_or(StoreError::NotFound(Kind::Device))?;
             let at = timestamp::to_text(now);
             connection.prepare_cached(&sql)?.execute(condition.after(&[&key.key_id, &at, &at]))?;
-            retire_older(connection, &key, &before.id, &before.api_key_id, now)?;
+            key.retire_older(connection, &before.id, &before.api_key_id, now)?;
             let device = reach::first(connection, SELECT, &condition, read_device)?;
             device.ok_or_else(|| StoreError::NotFound(Kind::Device).into())
         })
@@ -160,29 +160,64 @@ impl DeviceStore for SqliteStore {
     }
 }
 
-/// Revokes the keys that `key`, which is bound to the device, takes the place of: those that were bound to it
-/// earlier, and the one that it last came with. A newer one is left: its device has not come with it yet.
-fn retire_older(
-    connection: &Connection,
-    key: &DeviceKey,
-    device_id: &str,
-    key_before: &str,
-    now: UnixMillis,
-) -> Result<(), Fault> {
-    let condition = Condition::default().and(
-        RETIRED,
-        [
-            &key.key_id,
-            device_id,
-            key_before,
-            device_id,
-            &key.tenant_id,
-            &key.user_id,
-            &key.key_id,
-        ],
-    );
-    let by = key.principal().registered_as(device_id).to_string();
-    key::revoke(connection, &condition, &by, now)
+/// The key that a device came with. No other principal can be a device.
+struct DeviceKey {
+    tenant_id: String,
+    user_id: String,
+    key_id: String,
+}
+
+impl DeviceKey {
+    fn of(who: &Principal) -> Result<Self, StoreError> {
+        match who.clone() {
+            Principal::Device {
+                tenant_id,
+                user_id,
+                key_id,
+                ..
+            } => Ok(Self {
+                tenant_id,
+                user_id,
+                key_id,
+            }),
+            _ => Err(StoreError::NotFound(Kind::Device)),
+        }
+    }
+
+    /// The device before it has registered: reached through the key alone.
+    fn principal(&self) -> Principal {
+        Principal::Device {
+            tenant_id: self.tenant_id.clone(),
+            user_id: self.user_id.clone(),
+            key_id: self.key_id.clone(),
+            device_id: None,
+        }
+    }
+
+    /// Revokes the keys that this one, which is bound to the device, takes the place of: those that were bound to it
+    /// earlier, and the one that it last came with. A newer one is left: its device has not come with it yet.
+    fn retire_older(
+        &self,
+        connection: &Connection,
+        device_id: &str,
+        key_before: &str,
+        now: UnixMillis,
+    ) -> Result<(), Fault> {
+        let condition = Condition::default().and(
+            RETIRED,
+            [
+                &self.key_id,
+                device_id,
+                key_before,
+                device_id,
+                &self.tenant_id,
+                &self.user_id,
+                &self.key_id,
+            ],
+        );
+        let by = self.principal().registered_as(device_id).to_string();
+        key::revoke(connection, &condition, &by, now)
+    }
 }
 
 /// Removes one device within reach. Its executions stay, as its history; keys that are bound to it act as nothing else, so
@@ -265,7 +300,7 @@ fn register(
         return Err(StoreError::Conflict("a device with this id".to_owned()).into());
     }
     if !is_new {
-        retire_older(connection, key, &id, &key_before, now)?;
+        key.retire_older(connection, &id, &key_before, now)?;
     }
     let by_id = reach::devices(&Principal::Bridge).and("id = ?", [&id]);
     reach::first(connection, SELECT, &by_id, read_device)?.ok_or_else(|| Fault::damaged_row("a device"))
