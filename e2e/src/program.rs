@@ -1,5 +1,6 @@
 //! What the two binaries have in common under test: a folder, commands on it, and one long-running process at a time.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -14,7 +15,7 @@ pub struct Program {
     kind: &'static Kind,
     binary: PathBuf,
     home: PathBuf,
-    variables: Vec<(String, String)>,
+    variables: Vec<(String, OsString)>,
     process: Option<Process>,
     past_lines: Vec<Line>,
     _folder: Option<tempfile::TempDir>,
@@ -55,8 +56,8 @@ impl Program {
     }
 
     /// Sets a variable of the environment for everything that is started from now on.
-    pub fn set_variable(&mut self, name: &str, value: &str) {
-        self.variables.push((name.to_owned(), value.to_owned()));
+    pub fn set_variable(&mut self, name: &str, value: impl Into<OsString>) {
+        self.variables.push((name.to_owned(), value.into()));
     }
 
     /// A command on this folder.

@@ -13,8 +13,10 @@ use askalf_e2e::{Agent, Habit, KEY, OldForge, binaries, other_machine, run};
 
 const ROUNDS: usize = 60;
 
-/// Each file: its bytes, its inode, and when it was changed.
-fn files(home: &Path) -> Result<BTreeMap<PathBuf, (Vec<u8>, u64, i64, i64)>> {
+/// A file: its bytes, its inode, and when it was changed.
+type Facts = (Vec<u8>, u64, i64, i64);
+
+fn files(home: &Path) -> Result<BTreeMap<PathBuf, Facts>> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(home)? {
         let path = entry?.path();

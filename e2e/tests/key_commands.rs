@@ -332,6 +332,8 @@ fn a_damaged_backup_restores_nothing() -> Result<()> {
     fs::write(&database, bytes)?;
     let before = fs::read(bridge.home().join("bridge.db"))?;
     ensure_refused(bridge.run(&["restore", copy_text, "--force"])?, 78, "is damaged")?;
+    fs::write(&database, "")?;
+    ensure_refused(bridge.run(&["restore", copy_text, "--force"])?, 78, "is empty")?;
     ensure!(fs::read(bridge.home().join("bridge.db"))? == before);
     let elsewhere = folder.path().to_str().context("a path")?;
     ensure_refused(

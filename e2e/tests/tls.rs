@@ -1,6 +1,8 @@
 //! The wire secured: certificates, pins, and what happens when they change.
 
+use std::ffi::OsString;
 use std::fs;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, SystemTime};
 
@@ -279,6 +281,13 @@ fn a_daemon_whose_proxy_setting_cannot_be_read_says_so_and_dials_nobody() -> Res
         refused.stderr
     );
     ensure!(!refused.stderr.contains("hunter2"));
+    agent.set_variable("HTTPS_PROXY", OsString::from_vec(b"http://\xff".to_vec()));
+    let refused = agent.run(&["daemon"])?.expect_code(78)?;
+    ensure!(
+        refused.stderr.contains("HTTPS_PROXY is not UTF-8"),
+        "{}",
+        refused.stderr
+    );
     Ok(())
 }
 

@@ -41,18 +41,30 @@ pub(crate) fn api_key() -> Result<Option<Token>, Failure> {
 
 /// The proxies of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, or of their lower-case spellings.
 pub(crate) fn proxies() -> Result<Proxies, Failure> {
-    let either = |name: &str| {
-        variable(name)
-            .or_else(|| variable(&name.to_lowercase()))
-            .unwrap_or_default()
-    };
     let settings = ProxySettings {
-        https: either("HTTPS_PROXY"),
-        http: either("HTTP_PROXY"),
-        all: either("ALL_PROXY"),
-        no: either("NO_PROXY"),
+        https: either("HTTPS_PROXY")?,
+        http: either("HTTP_PROXY")?,
+        all: either("ALL_PROXY")?,
+        no: either("NO_PROXY")?,
     };
     Proxies::new(&settings).map_err(|error| Failure::new(ExitCode::Configuration, error).hint(error.hint()))
+}
+
+/// A variable by this name or its lower-case spelling; empty where neither is set. One that cannot be read is not passed over:
+/// the agent would dial directly.
+fn either(name: &str) -> Result<String, Failure> {
+    let read = |name: &str| {
+        let value = std::env::var_os(name).unwrap_or_default().into_string();
+        value.map_err(|_| {
+            Failure::new(ExitCode::Configuration, format!("{name} is not UTF-8"))
+                .hint("set it anew in plain characters, or unset it")
+        })
+    };
+    let value = read(name)?;
+    if value.is_empty() {
+        return read(&name.to_lowercase());
+    }
+    Ok(value)
 }
 
 /// A variable that is set and not empty.

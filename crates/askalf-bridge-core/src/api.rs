@@ -139,7 +139,7 @@ pub struct AttemptView {
     pub at: String,
     /// Where from; behind a proxy, the proxy.
     pub address: Option<String>,
-    /// The first characters of the token and `...`, or `none`.
+    /// The first characters of the token and `...`; `none` where there was none, `malformed` where it could be none.
     pub key_preview: String,
     /// The key that it matched, where it matched one.
     pub key_id: Option<String>,

@@ -15,6 +15,7 @@ mod keeper;
 mod link;
 mod live_keys;
 mod malformed_prefixes;
+mod network;
 mod options;
 mod orphans;
 mod recheck;

@@ -112,7 +112,7 @@ pub(crate) struct KeyHold {
 
 impl KeyHold {
     /// Why the key does not hold any more, where that is so.
-    pub(crate) fn is_lost(&self) -> Option<Rejection> {
+    pub(crate) fn lost_already(&self) -> Option<Rejection> {
         self.held.lost.borrow().clone()
     }
 

@@ -1,5 +1,5 @@
 //! Live sessions are checked again: a key that somebody changed in the database, past this bridge, must not keep its
-//! session for longer than a minute.
+//! session for longer than [`BridgeOptions::recheck_interval`](crate::BridgeOptions::recheck_interval).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
@@ -61,7 +61,7 @@ pub(crate) async fn recheck_all(core: &Core) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Between five sixths of it and all of it, so that several bridges on one database do not ask in step. Without random
+/// Between five sixths of it and all of it, so that several bridges on one server do not ask in step. Without random
 /// numbers it is all of it.
 fn jittered(interval: Duration) -> Duration {
     let mut random = [0; 4];

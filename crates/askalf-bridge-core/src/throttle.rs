@@ -3,7 +3,7 @@
 //! the bridge does not know by the digest.
 
 use std::hash::RandomState;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ use askalf_bridge_auth::KeyPrefix;
 use hashlink::LruCache;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
+
+use crate::network::network_of;
 
 /// So many wrong secrets cost nothing: a person mistypes, an agent tries its old key first.
 const FREE: u32 = 3;
@@ -144,17 +146,6 @@ impl Throttle {
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Whom an address stands for: a subscriber of IPv6 has 2^64 addresses (RFC 6177), so those are one.
-fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
     }
 }
 

@@ -112,6 +112,6 @@ impl HardenError {
 
     /// What to do next.
     pub fn hint(self) -> &'static str {
-        "run tasks as another user than the agent (`askalf-agent install-service --system`)"
+        "give the agent a user of its own, which no other program runs as"
     }
 }

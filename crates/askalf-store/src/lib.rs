@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod column;
+mod execution_facts;
+mod key_rules;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod reach;

@@ -6,6 +6,9 @@ use askalf_bridge_core::stores::Principal;
 /// The most rows of any listing: far above what a person reads, and a bound on memory.
 pub(crate) const MAX_ROWS: u32 = 10_000;
 
+/// The most devices that a name can find: enough to say that it is not unique, and which ones have it.
+pub(crate) const MAX_NAMESAKES: u32 = 100;
+
 /// The most text of any listing, in bytes. One that reaches it ends early.
 pub(crate) const MAX_LISTING_BYTES: usize = 64 * 1024 * 1024;
 
@@ -96,6 +99,14 @@ pub(crate) fn operators(who: &Principal) -> Condition {
     match who {
         Principal::Device { .. } => unowned(who),
         _ => owned_by(who),
+    }
+}
+
+/// The users that `who` may see: an operator itself, a device none.
+pub(crate) fn users(who: &Principal) -> Condition {
+    match (who, who.owner()) {
+        (Principal::Device { .. }, _) | (_, None) => unowned(who),
+        (_, Some((tenant, user))) => Condition::default().and("id = ? and tenant_id = ?", [user, tenant]),
     }
 }
 

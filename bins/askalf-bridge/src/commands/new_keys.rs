@@ -39,7 +39,7 @@ pub(super) async fn rotate(
     out: Option<PathBuf>,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
-    let path = path_of("keys", id, "/rotate")?;
+    let (path, shown) = (path_of("keys", id, "/rotate")?, path_of("keys", id, "")?);
     let request = RotateKey {
         overlap_seconds: Some(overlap.as_secs()),
         ttl_seconds: expires.map(|expires| expires.as_secs()),
@@ -47,13 +47,16 @@ pub(super) async fn rotate(
     let mut client = ApiClient::connect(home).await?;
     let out = out.map(OutFile::make).transpose()?;
     let minted: MintedKeyView = client.call(Method::POST, &path, Some(&request)).await?;
-    let old: KeyView = client
-        .call(Method::GET, &path_of("keys", id, "")?, NOTHING)
-        .await?;
+    // The new key is shown whatever comes of this: it is nowhere else.
+    let old = client.call::<KeyView>(Method::GET, &shown, NOTHING).await;
+    let end = match old.map(|old| old.expires_at) {
+        Ok(Some(end)) => format!("until {end}"),
+        Ok(None) => "until it is revoked".to_owned(),
+        Err(_) => "for the overlap".to_owned(),
+    };
     let headline = format!(
-        "Key {} takes the place of {id}, which stays good until {}.",
-        minted.id,
-        old.expires_at.as_deref().unwrap_or("it is revoked")
+        "Key {} takes the place of {id}, which stays good {end}.",
+        minted.id
     );
     show(&headline, &minted, out, json)
 }

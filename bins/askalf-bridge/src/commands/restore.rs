@@ -26,11 +26,18 @@ pub(crate) async fn restore(home: &Home, arguments: Restore) -> anyhow::Result<E
     let database = home.database_file()?;
     let secret = secret_file::read(&arguments.folder.join(SECRET))?;
     // Read whole before anything is touched: what is damaged restores nothing.
-    blocking({
+    let found = blocking({
         let from = from.clone();
         move || SqliteStore::inspect(&from, &open_options(), true)
     })
     .await?;
+    if found.schema == 0 {
+        // To SQLite a file of no bytes is a database: the rest of a copy that was cut off, most likely.
+        let problem = format!("{} is empty: it is no backup of a bridge", from.display());
+        return Err(Failure::new(ExitCode::Configuration, problem)
+            .hint("restore another backup")
+            .into());
+    }
     let exists = fs::symlink_metadata(&database).is_ok();
     if exists && !arguments.force {
         return Err(Failure::new(

@@ -91,8 +91,8 @@ impl HttpError {
         Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "request-too-large",
-            "the request is larger than 1 MiB",
-            "put the data where the device can fetch it, and send the way to it",
+            "the request is larger than this path takes",
+            "a task may have 1 MiB: put its data where the device can fetch it, and send the way to it",
         )
     }
 

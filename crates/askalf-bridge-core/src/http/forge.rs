@@ -12,7 +12,7 @@ use crate::api::{DeviceView, RotateKey};
 use crate::bridge::Core;
 use crate::stores::{Device, DeviceStatus, Kind, Principal, StoreError};
 
-/// As many as any listing here has.
+/// As many as a store lists: the forge's own paths know no limit.
 const MAX_DEVICES: u32 = 10_000;
 
 pub(super) async fn devices(

@@ -1,11 +1,13 @@
 //! How many wrong pairing codes are looked up: bounds what guessing costs the bridge, and what it can reach.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use askalf_bridge_auth::UnixMillis;
+
+use crate::network::network_of;
 
 /// Wrong codes of one address: 10 at once, then one in 6 s. A person mistypes a few; the checksum keeps most of those from
 /// getting here at all.
@@ -53,7 +55,7 @@ pub(crate) struct Spent {
 impl PairBudget {
     /// Counts a try. Requests without an address, of this machine's own socket, share the global budget alone.
     pub(crate) fn spend(&self, address: Option<IpAddr>, now: UnixMillis) -> Result<Try, Spent> {
-        let address = address.map(network);
+        let address = address.map(network_of);
         let mut state = self.state();
         if let Some(address) = address {
             state
@@ -128,17 +130,6 @@ impl Bucket {
 
     fn give_back(&mut self, rate: &Rate) {
         self.full_at = self.full_at.saturating_sub(rate.each_ms);
-    }
-}
-
-/// What one guesser has: an IPv4 address, or a /64 of IPv6, within which anybody has all addresses.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        address => address,
     }
 }
 

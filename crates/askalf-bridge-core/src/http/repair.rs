@@ -41,7 +41,7 @@ pub(super) async fn repair(
         core: Arc::clone(&bridge.core),
         who,
         token: Arc::new(token),
-        likely: Some(Vec::new()),
+        likely: None,
         page: VecDeque::new(),
         after: None,
         rows: 0,
@@ -60,7 +60,7 @@ struct Search {
     core: Arc<Core>,
     who: Principal,
     token: Arc<Token>,
-    /// Ids of the rows that were checked first, as the likely ones; `None` before that is done.
+    /// Ids of the rows that are checked first, as the likely ones; `None` before those are read.
     likely: Option<Vec<String>>,
     page: VecDeque<KeyRecord>,
     after: Option<String>,
@@ -98,7 +98,7 @@ impl Search {
     }
 
     async fn next_row(&mut self) -> Result<Option<KeyRecord>, HttpError> {
-        if self.rows == 0 && self.page.is_empty() && self.after.is_none() {
+        if self.likely.is_none() {
             self.page = self.likely_rows().await?;
             self.likely = Some(self.page.iter().map(|row| row.id.clone()).collect());
         }

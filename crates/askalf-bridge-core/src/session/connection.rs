@@ -166,7 +166,7 @@ async fn converse(
     }
     // Nor did a revocation.
     let hold = core.live_keys.hold(checked);
-    if let Some(rejection) = hold.is_lost() {
+    if let Some(rejection) = hold.lost_already() {
         refusal::say_rejected(&link, &rejection, core.options.unavailable_retry_after);
     }
     let mut conversation = Conversation::new(Arc::clone(&core), Arc::clone(&link), key, named, allowance);

@@ -11,7 +11,7 @@ pub trait PairCodeStore: Send + Sync {
     /// Adds a code.
     ///
     /// # Errors
-    /// [`StoreError::User`] where the user is missing or must be named, [`StoreError::NotFound`] where the device is,
+    /// [`StoreError::Conflict`] where the code or its id is taken (draw another), [`StoreError::User`] where the user is missing or must be named, [`StoreError::NotFound`] where the device is,
     /// [`StoreError::Invalid`], [`StoreError::Unavailable`].
     async fn add_pair_code(&self, who: &Principal, code: NewPairCode) -> Result<PairCode, StoreError>;
 

@@ -47,7 +47,8 @@ pub struct Attempt {
     pub at: UnixMillis,
     /// The address that it came from, where the connection has one.
     pub address: Option<String>,
-    /// What a listing may show of the token: [`key_preview`](askalf_bridge_auth::key_preview), or `none`.
+    /// What a listing may show of the token: [`key_preview`](askalf_bridge_auth::key_preview), `none` or
+    /// `malformed`.
     pub preview: String,
     /// The key that it matched, where it matched one.
     pub key_id: Option<String>,

@@ -277,12 +277,9 @@ async fn a_result_survives_a_store_that_fails_for_a_moment() {
             json!({ "executionId": events.id, "output": "kept" }),
         )
         .await;
-    let recovery = async {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        store.fail(false);
-    };
-    let (ended, ()) = tokio::join!(events.ended(), recovery);
-    assert_eq!(ended.output.as_deref(), Some("kept"));
+    within("a refused end", store.end_refused.notified()).await;
+    store.fail(false);
+    assert_eq!(events.ended().await.output.as_deref(), Some("kept"));
 }
 
 #[tokio::test]

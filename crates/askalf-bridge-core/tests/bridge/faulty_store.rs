@@ -21,6 +21,8 @@ pub(crate) struct FaultyStore {
     lookups: Mutex<Vec<&'static str>>,
     /// What a foreign program did to the rows since they were checked.
     change: Mutex<fn(&mut KeyRecord)>,
+    /// When the end of an execution was refused.
+    pub(crate) end_refused: Notify,
     /// When live keys were asked for.
     pub(crate) rechecked: Notify,
     /// After keys were looked up.
@@ -73,6 +75,7 @@ impl FaultyStore {
             fails: AtomicBool::new(false),
             lookups: Mutex::default(),
             change: Mutex::new(|_| ()),
+            end_refused: Notify::new(),
             rechecked: Notify::new(),
             looked_up: Gate::new(),
             offline: Gate::new(),
@@ -320,7 +323,8 @@ impl ExecutionStore for FaultyStore {
         end: ExecutionEnd,
         now: UnixMillis,
     ) -> Result<Finish, StoreError> {
-        self.store()?.finish_execution(who, id, end, now).await
+        let store = self.store().inspect_err(|_| self.end_refused.notify_one())?;
+        store.finish_execution(who, id, end, now).await
     }
 
     async fn executions(

@@ -14,7 +14,8 @@ use tokio::task::JoinHandle;
 
 use super::{connect_error::ConnectError, fault::Fault};
 
-/// How often the connection is tried, so that one to a server that fell silent is noticed.
+/// How often the connection is tried, so that one to a server that fell silent is noticed; and how long an answer at the end
+/// is waited for.
 const PROBE: Duration = Duration::from_secs(5);
 
 /// How soon a lost lock is asked for again.
@@ -79,8 +80,9 @@ impl Claim {
         self.keeper.abort();
         let state = std::mem::replace(&mut *self.held.state(), State::Released);
         if let State::By(client) = state {
-            // Unless the server has gone, and the lock with it.
-            let _ = client.batch_execute("select pg_advisory_unlock_all()").await;
+            // A server that has gone has freed it; one that says nothing frees it with the connection.
+            let freed = client.batch_execute("select pg_advisory_unlock_all()");
+            let _ = tokio::time::timeout(PROBE, freed).await;
         }
     }
 }
@@ -128,10 +130,12 @@ async fn keep(held: Arc<Held>, pool: Pool, patience: Duration, place: String) {
                     break;
                 }
                 Ok(None) => {
-                    tracing::error!(
-                        "another bridge has taken the database {place} over: stop one of the two"
-                    );
-                    *held.state() = State::Taken;
+                    let before = std::mem::replace(&mut *held.state(), State::Taken);
+                    if !matches!(before, State::Taken) {
+                        tracing::error!(
+                            "another bridge has taken the database {place} over: stop one of the two"
+                        );
+                    }
                 }
                 Err(fault) => tracing::debug!("still no connection: {}", StoreError::from(fault)),
             }

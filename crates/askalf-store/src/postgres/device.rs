@@ -34,9 +34,6 @@ const RETIRED: &str = "exists (select 1 from askalf_key_devices where key_id = ?
     and tenant_id = ? and user_id = ?
     and (created_at, id collate \"C\") < (select created_at, id collate \"C\" from api_keys where id = ?)";
 
-/// The most devices that a name can find: enough to say that it is not unique, and which ones have it.
-const MAX_NAMESAKES: u32 = 100;
-
 #[async_trait]
 impl DeviceStore for PostgresStore {
     async fn register_device(
@@ -152,7 +149,7 @@ impl DeviceStore for PostgresStore {
             Some(device) => vec![device],
             None => {
                 session
-                    .list(SELECT, &by_name, ORDER, MAX_NAMESAKES, read_device, size)
+                    .list(SELECT, &by_name, ORDER, reach::MAX_NAMESAKES, read_device, size)
                     .await?
             }
         };

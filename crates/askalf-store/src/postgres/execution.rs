@@ -6,7 +6,7 @@ use askalf_bridge_core::stores::{
     NewExecution, Principal, StoreError,
 };
 use async_trait::async_trait;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio_postgres::Row;
 
 use super::{
@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     column,
+    execution_facts::{self, DISPATCH_AGENT, end_metadata},
     reach::{self, Condition},
 };
 
@@ -30,13 +31,6 @@ const SELECT_LISTED: &str =
     "select id, owner_id, device_id, status, metadata, left(input, 1024), null::text, left(error, 1024),
     cost::float8, iterations, input_tokens, output_tokens, duration_ms, created_at, started_at, completed_at
     from forge_executions";
-
-/// The agent that an operator's dispatches run under: the forge wants one behind each execution, so each owner gets one
-/// of this slug.
-const DISPATCH_AGENT: &str = "askalf-dispatch";
-
-/// What [`ExecutionFilter::limit`] 0 means.
-const DEFAULT_LIMIT: u32 = 100;
 
 #[async_trait]
 impl ExecutionStore for PostgresStore {
@@ -70,12 +64,7 @@ impl ExecutionStore for PostgresStore {
         end: ExecutionEnd,
         now: UnixMillis,
     ) -> Result<Finish, StoreError> {
-        if end.status.is_open() {
-            let word = end.status.as_str();
-            return Err(StoreError::Invalid(format!(
-                "an execution cannot end as '{word}'"
-            )));
-        }
+        execution_facts::refuse_open(&end)?;
         let condition = reach::executions(who).and("id = ?", [&column::text(id.to_owned())]);
         let is_cancelled_by_somebody = end.status == ExecutionStatus::Cancelled
             && matches!(who, Principal::LocalAdmin { .. } | Principal::Operator { .. });
@@ -103,11 +92,7 @@ impl ExecutionStore for PostgresStore {
         if filter.open_only {
             condition = condition.and("status in ('pending', 'running')", []);
         }
-        let limit = if filter.limit == 0 {
-            DEFAULT_LIMIT
-        } else {
-            filter.limit
-        };
+        let limit = execution_facts::limit(&filter);
         let session = self.session().await?;
         let listed = session.list(
             SELECT_LISTED,
@@ -265,6 +250,7 @@ async fn finish(
            cost = $5::float8, iterations = $6, input_tokens = $7, output_tokens = $8, total_tokens = $9,
            duration_ms = coalesce($10, duration_ms), completed_at = $11
          where status in ('pending', 'running')";
+    let metadata = end_metadata(&end);
     let total = end.input_tokens.saturating_add(end.output_tokens);
     let changed = session
         .update(
@@ -273,7 +259,7 @@ async fn finish(
                 &end.status.as_str(),
                 &end.output.map(column::text),
                 &end.error.map(column::text),
-                &end_metadata(end.cause, end.exit_code, end.signal),
+                &metadata,
                 &column::cost(end.cost),
                 &column::int4(end.turns.into()),
                 &column::int4(end.input_tokens),
@@ -292,21 +278,6 @@ async fn finish(
         Some(_) => Finish::AlreadyRecorded,
         None => Finish::NotYours,
     })
-}
-
-fn end_metadata(cause: Option<Cause>, exit_code: Option<i32>, signal: Option<i32>) -> Value {
-    let mut metadata = Map::new();
-    let facts = [
-        ("cause", cause.map(|cause| cause.as_str().into())),
-        ("exitCode", exit_code.map(Value::from)),
-        ("signal", signal.map(Value::from)),
-    ];
-    for (name, value) in facts {
-        if let Some(value) = value {
-            metadata.insert(name.to_owned(), value);
-        }
-    }
-    Value::Object(metadata)
 }
 
 async fn status(session: &Session, condition: &Condition) -> Result<Option<String>, Fault> {

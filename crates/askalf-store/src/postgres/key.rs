@@ -14,7 +14,7 @@ use super::{
     trail::NewAct,
 };
 use crate::{
-    column,
+    column, key_rules,
     reach::{self, Condition},
 };
 
@@ -32,9 +32,7 @@ impl KeyStore for PostgresStore {
     }
 
     async fn add_key(&self, who: &Principal, key: NewKey) -> Result<Key, StoreError> {
-        if matches!(who, Principal::Device { .. }) {
-            return Err(StoreError::User("a device cannot make keys".to_owned()));
-        }
+        key_rules::refuse_device(who, "keys")?;
         let session = self.begin().await?;
         let added = add(&session, who, key).await;
         Ok(session.settle(added).await?)
@@ -228,16 +226,7 @@ async fn rotate(
 ) -> Result<Key, Fault> {
     let now = new.created_at;
     let old = session.first(SELECT, condition, read_key).await?.ok_or(GONE)?;
-    if old.status == KeyStatus::Revoked {
-        return Err(
-            StoreError::Invalid("the key is revoked, so nothing can take its place".to_owned()).into(),
-        );
-    }
-    if old.expires_at.is_some_and(|end| end <= now) {
-        return Err(
-            StoreError::Invalid("the key has expired, so nothing can take its place".to_owned()).into(),
-        );
-    }
+    key_rules::refuse_rotation(&old, now)?;
     let owner = Owner::of_new(session, who, old.user_id.as_deref()).await?;
     let new = NewKey {
         device_id: match &old.device_id {
@@ -361,18 +350,13 @@ impl Owner {
             numbered(condition.sql(), 0)
         );
         let rows = session.rows(&sql, &after(&[], &condition)).await?;
-        let trouble = match (rows.as_slice(), wanted) {
-            ([one], _) => {
-                return Ok(Self {
-                    tenant_id: one.try_get(0)?,
-                    user_id: one.try_get(1)?,
-                });
-            }
-            ([], Some(name)) => format!("there is no user '{}'", name.escape_debug()),
-            ([], None) => "there is no user yet".to_owned(),
-            _ => "there are several users: one must be named".to_owned(),
+        let [one] = rows.as_slice() else {
+            return Err(key_rules::unclear_user(rows.len(), wanted).into());
         };
-        Err(StoreError::User(trouble).into())
+        Ok(Self {
+            tenant_id: one.try_get(0)?,
+            user_id: one.try_get(1)?,
+        })
     }
 
     pub(super) fn ids(&self) -> Option<(&str, &str)> {

@@ -16,7 +16,7 @@ use super::{
     trail::NewAct,
 };
 use crate::{
-    column,
+    column, key_rules,
     reach::{self, Condition},
 };
 
@@ -31,9 +31,7 @@ const GONE: StoreError = StoreError::NotFound(Kind::PairCode);
 #[async_trait]
 impl PairCodeStore for PostgresStore {
     async fn add_pair_code(&self, who: &Principal, code: NewPairCode) -> Result<PairCode, StoreError> {
-        if matches!(who, Principal::Device { .. }) {
-            return Err(StoreError::User("a device cannot make pairing codes".to_owned()));
-        }
+        key_rules::refuse_device(who, "pairing codes")?;
         let session = self.begin().await?;
         let added = add(&session, who, code).await;
         Ok(session.settle(added).await?)

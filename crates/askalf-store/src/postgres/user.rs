@@ -34,13 +34,7 @@ impl UserStore for PostgresStore {
     }
 
     async fn users(&self, who: &Principal, limit: u32) -> Result<Vec<User>, StoreError> {
-        let condition = match who {
-            Principal::Device { .. } => reach::unowned(who),
-            _ => match who.owner() {
-                Some((tenant, user)) => Condition::default().and("id = ? and tenant_id = ?", [user, tenant]),
-                None => Condition::default(),
-            },
-        };
+        let condition = reach::users(who);
         let session = self.session().await?;
         let listed = session.list(SELECT, &condition, "id collate \"C\"", limit, read_user, |user| {
             user.email.len() + user.display_name.as_ref().map_or(0, String::len)

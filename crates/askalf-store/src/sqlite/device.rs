@@ -31,9 +31,6 @@ const RETIRED: &str = "exists (select 1 from askalf_key_devices where key_id = ?
     and +tenant_id = ? and +user_id = ?
     and (+created_at, +id) < (select created_at, id from api_keys where id = ?)";
 
-/// The most devices that a name can find: enough to say that it is not unique, and which ones have it.
-const MAX_NAMESAKES: u32 = 100;
-
 #[async_trait]
 impl DeviceStore for SqliteStore {
     async fn register_device(
@@ -153,7 +150,7 @@ impl DeviceStore for SqliteStore {
                     SELECT,
                     &by_name,
                     ORDER,
-                    MAX_NAMESAKES,
+                    reach::MAX_NAMESAKES,
                     read_device,
                     size,
                 ),

@@ -16,7 +16,10 @@ use super::{
     timestamp,
     trail::NewAct,
 };
-use crate::column;
+use crate::{
+    column,
+    execution_facts::{self, DISPATCH_AGENT, end_metadata},
+};
 
 const SELECT: &str =
     "select id, owner_id, device_id, status, metadata, input, output, error, cost, iterations,
@@ -26,13 +29,6 @@ const SELECT: &str =
 const SELECT_LISTED: &str =
     "select id, owner_id, device_id, status, metadata, substr(input, 1, 1024), null, substr(error, 1, 1024), cost,
     iterations, input_tokens, output_tokens, duration_ms, created_at, started_at, completed_at from forge_executions";
-
-/// The agent that an operator's dispatches run under: the forge wants one behind each execution, so each owner gets one
-/// of this slug.
-const DISPATCH_AGENT: &str = "askalf-dispatch";
-
-/// What [`ExecutionFilter::limit`] 0 means.
-const DEFAULT_LIMIT: u32 = 100;
 
 #[async_trait]
 impl ExecutionStore for SqliteStore {
@@ -74,12 +70,7 @@ impl ExecutionStore for SqliteStore {
         end: ExecutionEnd,
         now: UnixMillis,
     ) -> Result<Finish, StoreError> {
-        if end.status.is_open() {
-            let word = end.status.as_str();
-            return Err(StoreError::Invalid(format!(
-                "an execution cannot end as '{word}'"
-            )));
-        }
+        execution_facts::refuse_open(&end)?;
         let condition = reach::executions(who).and("id = ?", [id]);
         let canceller = match who {
             Principal::LocalAdmin { .. } | Principal::Operator { .. }
@@ -112,11 +103,7 @@ impl ExecutionStore for SqliteStore {
         if filter.open_only {
             condition = condition.and("status in ('pending', 'running')", []);
         }
-        let limit = if filter.limit == 0 {
-            DEFAULT_LIMIT
-        } else {
-            filter.limit
-        };
+        let limit = execution_facts::limit(&filter);
         self.read(move |connection| {
             let order = "created_at desc, id desc";
             reach::list(
@@ -261,12 +248,13 @@ fn finish(
          where status in ('pending', 'running') and {}",
         condition.sql()
     );
+    let metadata = end_metadata(&end).to_string();
     let total = end.input_tokens.saturating_add(end.output_tokens);
     let changed = connection.prepare_cached(&sql)?.execute(condition.after(&[
         &end.status.as_str(),
         &end.output.map(column::text),
         &end.error.map(column::text),
-        &end_metadata(end.cause, end.exit_code, end.signal),
+        &metadata,
         &column::cost(end.cost),
         &column::int4(end.turns.into()),
         &column::int4(end.input_tokens),
@@ -280,21 +268,6 @@ fn finish(
         (0, None) => Finish::NotYours,
         _ => Finish::Recorded,
     })
-}
-
-fn end_metadata(cause: Option<Cause>, exit_code: Option<i32>, signal: Option<i32>) -> String {
-    let mut metadata = Map::new();
-    let facts = [
-        ("cause", cause.map(|cause| cause.as_str().into())),
-        ("exitCode", exit_code.map(Value::from)),
-        ("signal", signal.map(Value::from)),
-    ];
-    for (name, value) in facts {
-        if let Some(value) = value {
-            metadata.insert(name.to_owned(), value);
-        }
-    }
-    Value::Object(metadata).to_string()
 }
 
 fn status(connection: &Connection, condition: &Condition) -> Result<Option<String>, Fault> {

@@ -14,7 +14,7 @@ use super::{
     timestamp,
     trail::NewAct,
 };
-use crate::column;
+use crate::{column, key_rules};
 
 const SELECT: &str =
     "select api_keys.id, tenant_id, user_id, name, key_prefix, scopes, status, device_id, created_at,
@@ -32,7 +32,7 @@ impl KeyStore for SqliteStore {
     }
 
     async fn add_key(&self, who: &Principal, key: NewKey) -> Result<Key, StoreError> {
-        refuse_device(who)?;
+        key_rules::refuse_device(who, "keys")?;
         let who = who.clone();
         self.write(move |connection| {
             let owner = Owner::of_new_key(connection, &who, key.user_id.as_deref())?;
@@ -151,13 +151,6 @@ impl KeyStore for SqliteStore {
     }
 }
 
-fn refuse_device(who: &Principal) -> Result<(), StoreError> {
-    match who {
-        Principal::Device { .. } => Err(StoreError::User("a device cannot make keys".to_owned())),
-        _ => Ok(()),
-    }
-}
-
 /// One key that a principal may change; no device may, not even its own.
 fn operators_key(who: &Principal, id: &str) -> Result<Condition, StoreError> {
     match who {
@@ -221,16 +214,7 @@ fn rotate(
 ) -> Result<Key, Fault> {
     let now = new.created_at;
     let old = reach::first(connection, SELECT, condition, read_key)?.ok_or(GONE)?;
-    if old.status == KeyStatus::Revoked {
-        return Err(
-            StoreError::Invalid("the key is revoked, so nothing can take its place".to_owned()).into(),
-        );
-    }
-    if old.expires_at.is_some_and(|end| end <= now) {
-        return Err(
-            StoreError::Invalid("the key has expired, so nothing can take its place".to_owned()).into(),
-        );
-    }
+    key_rules::refuse_rotation(&old, now)?;
     let owner = Owner::of_new_key(connection, who, old.user_id.as_deref())?;
     let new = NewKey {
         device_id: match old.device_id {
@@ -346,13 +330,10 @@ impl Owner {
                 })
             })?
             .collect::<Result<_, _>>()?;
-        let trouble = match (users.len(), wanted) {
-            (1, _) => return Ok(users.remove(0)),
-            (0, Some(name)) => format!("there is no user '{}'", name.escape_debug()),
-            (0, None) => "there is no user yet".to_owned(),
-            _ => "there are several users: one must be named".to_owned(),
-        };
-        Err(StoreError::User(trouble).into())
+        if users.len() == 1 {
+            return Ok(users.remove(0));
+        }
+        Err(key_rules::unclear_user(users.len(), wanted).into())
     }
 
     pub(super) fn ids(&self) -> Option<(&str, &str)> {

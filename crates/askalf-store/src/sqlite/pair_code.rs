@@ -14,7 +14,7 @@ use super::{
     reach, timestamp,
     trail::NewAct,
 };
-use crate::column;
+use crate::{column, key_rules};
 
 const SELECT: &str =
     "select id, tenant_id, user_id, device_id, name, created_at, expires_at from askalf_pair_codes";
@@ -95,9 +95,7 @@ impl PairCodeStore for SqliteStore {
 }
 
 fn add(connection: &Connection, who: &Principal, code: NewPairCode) -> Result<PairCode, Fault> {
-    if matches!(who, Principal::Device { .. }) {
-        return Err(StoreError::User("a device cannot make pairing codes".to_owned()).into());
-    }
+    key_rules::refuse_device(who, "pairing codes")?;
     let owner = Owner::of_new_key(connection, who, code.user_id.as_deref())?;
     let name = column::varchar("name of the key", code.name, 255)?;
     if let Some(device_id) = &code.device_id {

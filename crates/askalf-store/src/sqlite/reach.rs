@@ -5,7 +5,9 @@ use rusqlite::{Connection, Params, Row, ToSql, params_from_iter};
 use super::fault::Fault;
 
 use crate::reach::MAX_LISTING_BYTES;
-pub(super) use crate::reach::{Condition, MAX_ROWS, devices, executions, keys, operators, unowned};
+pub(super) use crate::reach::{
+    Condition, MAX_NAMESAKES, MAX_ROWS, devices, executions, keys, operators, unowned, users,
+};
 
 impl Condition {
     /// `first`, then the values of the condition.
