@@ -35,7 +35,8 @@ async fn refused_checks_are_kept_with_their_reason_key_and_address() {
 
     let kept = store.attempts(&ADMIN, None, 10).await.unwrap();
     // Equal ones are merged within each second, so those that a second came between are added up here.
-    let mut seen: Vec<(&str, String, Option<&str>, Option<&str>, u32)> = Vec::new();
+    type Seen<'a> = (&'a str, String, Option<&'a str>, Option<&'a str>, u32);
+    let mut seen = Vec::<Seen<'_>>::new();
     for attempt in kept.iter().rev() {
         let next = (
             attempt.reason.as_str(),
