@@ -33,9 +33,8 @@ pub(crate) fn read(path: &Path) -> Result<Option<BridgeSecret>, Failure> {
             format!("the bridge's secret {} cannot be used: {why}", path.display()),
         )
     };
-    let io = |error: std::io::Error| {
-        unusable(&describe(&error)).hint("check the rights of the file and of its folder")
-    };
+    let io =
+        |error: io::Error| unusable(&describe(&error)).hint("check the rights of the file and of its folder");
     let mut options = OpenOptions::new();
     options.read(true);
     #[cfg(unix)]
