@@ -192,6 +192,26 @@ fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(duration).map_err(|_| "give a time ahead, such as 10m".to_owned())
 }
 
+/// A [`duration`] that does not end at once.
+fn time_ahead(text: &str) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    if duration < Duration::from_secs(1) {
+        return Err(
+            "what is good for no time is good for nothing: give a time such as 24h or 90d".to_owned(),
+        );
+    }
+    Ok(duration)
+}
+
+/// How long a pairing code can be good: the bridge takes no other.
+fn code_ttl(text: &str) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    if !(Duration::from_secs(60)..=Duration::from_secs(86_400)).contains(&duration) {
+        return Err("a code is good for a minute to a day, such as 10m or 24h".to_owned());
+    }
+    Ok(duration)
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;

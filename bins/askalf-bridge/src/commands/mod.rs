@@ -57,7 +57,8 @@ fn segment(word: &str) -> String {
 /// A path with one identifier in it; an empty one names nothing.
 fn path_of(kind: &str, id: &str, action: &str) -> Result<String, Failure> {
     if id.is_empty() {
-        return Err(Failure::new(askalf_cli::ExitCode::Usage, "the id is empty"));
+        return Err(Failure::new(askalf_cli::ExitCode::Usage, "the id is empty")
+            .hint("give an id as the listings show it"));
     }
     Ok(format!("/api/v1/{kind}/{}{action}", segment(id)))
 }
