@@ -88,7 +88,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// Address to listen on; port 0 takes a free one
-    #[arg(long, env = "ASKALF_BRIDGE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:3005")]
+    #[arg(long, env = "ASKALF_BRIDGE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:3005", value_parser = listen_address)]
     pub listen: SocketAddr,
 
     /// Speak TLS: PEM file with the bridge's certificate and those of its issuers; SIGHUP reads it again
@@ -180,6 +180,11 @@ pub(crate) enum Executions {
         #[arg(long)]
         json: bool,
     },
+}
+
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "give an IP address and a port, such as 127.0.0.1:3005 or 0.0.0.0:3005".to_owned())
 }
 
 /// `10m`, `24h`, `90d`, `2w`: days have 24 hours.

@@ -68,7 +68,7 @@ fn readable_and_absent_files() {
         &Seen {
             id: "absent",
             text: "this device is not paired: there is no agent.json",
-            hint: "run `askalf-agent pair`",
+            hint: "run `askalf-agent pair CODE --url URL` with a code that `askalf-bridge pair-code new` prints",
             exit_code: 78,
             local: false,
         },

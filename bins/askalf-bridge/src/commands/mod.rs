@@ -71,7 +71,7 @@ fn note_limit(rows: usize, limit: u32) {
 }
 
 /// A line for the person on standard error.
-fn note(text: &str) {
+pub(crate) fn note(text: &str) {
     // Nobody may be reading it; what the command does and prints does not depend on it.
     let _unread = writeln!(io::stderr().lock(), "askalf-bridge: {text}");
 }
