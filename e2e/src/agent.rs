@@ -161,9 +161,12 @@ impl Agent {
     /// # Errors
     /// It does not come to it; the error shows the daemon's log.
     pub fn wait_state(&self, state: &str) -> Result<Value> {
+        // Until the daemon listens, `status` tells what the folder does, which may be the same word.
+        let socket = self.home().join("agent.sock");
         crate::wait::until(&format!("state {state}"), || {
+            let listens = socket.exists();
             let status = self.status()?;
-            Ok((status["state"] == state).then_some(status))
+            Ok((listens && status["state"] == state).then_some(status))
         })
         .with_context(|| self.daemon().map(Process::shown).unwrap_or_default())
     }

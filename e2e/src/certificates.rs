@@ -40,9 +40,27 @@ impl Certificates {
         change(&mut params);
         let key = KeyPair::generate()?;
         fs::write(self.chain(), params.signed_by(&key, &self.ca)?.pem())?;
+        self.put_key(&key)
+    }
+
+    /// Puts one in place that no CA has issued, as one command of openssl makes it: it signs itself and may sign others.
+    ///
+    /// # Errors
+    /// The files cannot be written.
+    pub fn issue_own(&self) -> Result<()> {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()])?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate()?;
+        fs::write(self.chain(), params.self_signed(&key)?.pem())?;
+        self.put_key(&key)
+    }
+
+    fn put_key(&self, key: &KeyPair) -> Result<()> {
         fs::write(self.key(), key.serialize_pem())?;
-        fs::set_permissions(self.key(), fs::Permissions::from_mode(0o600))?;
-        Ok(())
+        Ok(fs::set_permissions(
+            self.key(),
+            fs::Permissions::from_mode(0o600),
+        )?)
     }
 
     /// The CA's certificate.

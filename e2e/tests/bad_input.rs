@@ -100,7 +100,7 @@ fn no_key_at_all() -> Result<()> {
     let bridge = Bridge::start()?;
     let agent = Agent::new()?;
     let cases: [(&[u8], &str); 4] = [
-        (b"\n", "the key is empty"),
+        (b"\n", "no pairing code and no key was given"),
         // Not something that happened to be in the clipboard.
         (b"dear diary", "no known shape of a key"),
         (b"dear-diary", "no known shape of a key"),
@@ -349,7 +349,10 @@ fn a_command_line_that_is_wrong() -> Result<()> {
     let agent = Agent::new()?;
     ensure!(agent.run(&["dance"])?.code == 2);
     ensure!(agent.run(&["connect", "-", "--concurrent", "0"])?.code == 2);
-    ensure!(bridge.run(&["serve", "--listen", "nowhere"])?.code == 2);
+    let nowhere = bridge
+        .run(&["serve", "--listen", "localhost:3005"])?
+        .expect_code(2)?;
+    ensure!(nowhere.stderr.contains("such as 127.0.0.1:3005"), "{nowhere:?}");
     ensure!(bridge.run(&["dispatch", "web-01"])?.code == 2);
     ensure!(
         bridge

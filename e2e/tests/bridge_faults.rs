@@ -206,3 +206,17 @@ fn a_command_does_not_wait_for_ever_for_a_bridge_that_hangs() -> Result<()> {
     );
     bridge.server()?.signal(Signal::CONT)
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_bridge_dumps_no_core_that_could_show_its_keys() -> Result<()> {
+    let bridge = Bridge::start()?;
+    let limits = fs::read_to_string(format!("/proc/{}/limits", bridge.server()?.pid()))?;
+    let core = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max core file size"))
+        .context("no limit of core files")?;
+    let words: Vec<&str> = core.split_whitespace().collect();
+    ensure!(words == ["0", "0", "bytes"], "{core}");
+    Ok(())
+}

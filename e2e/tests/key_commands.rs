@@ -98,10 +98,17 @@ fn a_key_is_minted_for_a_time_shown_and_named_twice_with_a_warning() -> Result<(
     let warning = format!("key {} is named 'laptop' too", text(&first, "id")?);
     ensure!(second.stderr.contains(&warning), "{second:?}");
     second.expect_code(0)?;
-    let wrong = bridge
-        .run(&["keys", "mint", "--name", "x", "--expires", "soon"])?
-        .expect_code(2)?;
-    ensure!(wrong.stderr.contains("such as 10m, 24h or 90d"), "{wrong:?}");
+    for (arguments, words) in [
+        (["keys", "mint", "--expires", "soon"], "such as 10m, 24h or 90d"),
+        (["keys", "mint", "--expires", "0s"], "good for no time"),
+        (["pair-code", "new", "--ttl", "5s"], "a minute to a day"),
+        (["pair-code", "new", "--ttl", "2d"], "a minute to a day"),
+    ] {
+        let wrong = bridge
+            .run(&[&arguments[..], &["--name", "x"]].concat())?
+            .expect_code(2)?;
+        ensure!(wrong.stderr.contains(words), "{wrong:?}");
+    }
     Ok(())
 }
 
@@ -245,10 +252,20 @@ fn pairing_codes_are_made_listed_and_withdrawn_without_a_bridge_too() -> Result<
         .expect_code(0)?;
     let listed = bridge.run(&["pair-code", "list", "--json"])?.json()?;
     ensure!(listed == json!([]), "{listed}");
+    let made = bridge
+        .run(&["pair-code", "new", "--name", "lab", "--json"])?
+        .json()?;
+    let withdrawn = bridge
+        .run(&["pair-code", "withdraw", text(&made, "id")?, "--json"])?
+        .json()?;
+    ensure!(
+        withdrawn == json!({ "id": made["id"], "status": "withdrawn" }),
+        "{withdrawn}"
+    );
     ensure_refused(
         bridge.run(&["pair-code", "withdraw", text(&made, "id")?])?,
         1,
-        "no such pairing code",
+        "askalf-bridge pair-code list",
     )
 }
 
@@ -270,7 +287,45 @@ fn devices_are_shown_disconnected_and_removed() -> Result<()> {
         removed.stdout == format!("Device {device} (web-01) is removed.\n"),
         "{removed:?}"
     );
-    ensure_refused(bridge.run(&["devices", "show", "web-01"])?, 1, "web-01")
+    // What would let it in again is named.
+    let key = text(&shown, "api_key_id")?;
+    ensure!(
+        removed
+            .stderr
+            .contains(&format!("to shut it out: askalf-bridge keys revoke {key}")),
+        "{removed:?}"
+    );
+    ensure_refused(bridge.run(&["devices", "show", "web-01"])?, 1, "web-01")?;
+
+    // A key that is bound goes with its device.
+    let (mut agent, device) = Agent::online(&bridge, "web-02")?;
+    let bound = ["keys", "mint", "--name", "bound", "--device", "web-02", "--json"];
+    let bound = bridge.run(&bound)?.json()?;
+    agent
+        .pair(&bridge.url(), "web-02", text(&bound, "key")?)?
+        .expect_code(0)?;
+    agent.terminate()?;
+    bridge.wait_device(&device, "offline")?;
+    let removed = bridge.run(&["devices", "remove", "web-02"])?.expect_code(0)?;
+    ensure!(removed.stderr.is_empty(), "{removed:?}");
+    let key = bridge
+        .run(&["keys", "show", text(&bound, "id")?, "--json"])?
+        .json()?;
+    ensure!(key["status"] == "revoked", "{key}");
+    Ok(())
+}
+
+#[test]
+fn a_key_of_a_device_is_never_an_operators() -> Result<()> {
+    let bridge = Bridge::start()?;
+    let (_agent, _) = Agent::online(&bridge, "web-01")?;
+    let mint = [
+        "keys", "mint", "--name", "x", "--scope", "admin", "--device", "web-01",
+    ];
+    ensure_refused(bridge.run(&mint)?, 1, "never an operator's")?;
+    let keys = bridge.run(&["keys", "list", "--json"])?.json()?;
+    ensure!(keys.as_array().is_some_and(|keys| keys.len() == 1), "{keys}");
+    Ok(())
 }
 
 #[test]
@@ -364,6 +419,13 @@ fn the_configuration_is_checked_without_a_change() -> Result<()> {
             .as_array()
             .is_some_and(|checks| checks.iter().all(|check| check["outcome"] == "ok"))
     );
+    let elsewhere = bridge
+        .run(&["check-config", "--listen", "203.0.113.9:3005"])?
+        .expect_code(78)?;
+    ensure!(
+        elsewhere.stdout.contains("give an address of this machine"),
+        "{elsewhere:?}"
+    );
     fs::set_permissions(bridge.home().join("secret"), fs::Permissions::from_mode(0o644))?;
     let bad = bridge.run(&check[..3])?.expect_code(78)?;
     ensure!(
@@ -380,6 +442,16 @@ fn the_configuration_is_checked_without_a_change() -> Result<()> {
     let fresh = bridge.run(&check)?.json()?;
     ensure!(fresh.to_string().contains("will be made"), "{fresh}");
     ensure!(!bridge.home().exists(), "nothing was made");
+    let listed = bridge.run(&["keys", "list", "--json"])?.expect_code(0)?;
+    let database = bridge.home().join("bridge.db");
+    ensure!(
+        listed
+            .stderr
+            .contains(&format!("a new database is made: {}", database.display())),
+        "{listed:?}"
+    );
+    let listed = bridge.run(&["keys", "list", "--json"])?.expect_code(0)?;
+    ensure!(listed.stderr.is_empty(), "{listed:?}");
     let migrated = bridge.run(&["migrate", "--json"])?.json()?;
     ensure!(
         migrated["schema"].as_u64().is_some_and(|schema| schema >= 5),

@@ -135,6 +135,35 @@ fn a_bridge_that_nobody_vouches_for_gets_no_key() -> Result<()> {
 }
 
 #[test]
+fn a_certificate_that_vouches_for_itself_is_called_so_and_serves_once_it_is_named() -> Result<()> {
+    let certificates = Certificates::new()?;
+    certificates.issue_own()?;
+    let bridge = Bridge::start_secured(&certificates)?;
+    let agent = Agent::new()?;
+    let key = bridge.mint("laptop")?.key;
+    let pair = ["pair", "-", "--url", &bridge.secure_url()];
+    let refused = agent.run_with_input(&pair, key.as_bytes())?.expect_code(69)?;
+    for words in ["it vouches for itself", "--ca-file FILE"] {
+        ensure!(refused.stderr.contains(words), "{}", refused.stderr);
+    }
+    let plain = format!("http://localhost:{}", bridge.address().port());
+    let refused = agent
+        .run_with_input(&["pair", "-", "--url", &plain], key.as_bytes())?
+        .expect_code(69)?;
+    ensure!(
+        refused.stderr.contains("it starts with https://"),
+        "{}",
+        refused.stderr
+    );
+    let named = certificates.chain();
+    let named = ["--ca-file", named.to_str().context("UTF-8")?];
+    agent
+        .run_with_input(&[&pair[..], &named].concat(), key.as_bytes())?
+        .expect_code(0)?;
+    Ok(())
+}
+
+#[test]
 fn another_certificate_is_taken_up_without_dropping_sessions_and_a_pin_notices_it() -> Result<()> {
     let certificates = Certificates::new()?;
     let mut bridge = Bridge::start_secured(&certificates)?;

@@ -130,10 +130,14 @@ fn gateway(config: &AgentConfig) -> Result<Option<GatewayAccess>, RouteFault> {
 }
 
 fn unreadable(id: &'static str, what: &str, file: &Path, error: &io::Error) -> RouteFault {
+    let why = match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        kind => kind.to_string(),
+    };
     RouteFault {
         id,
-        problem: format!("the {what} {} cannot be read: {}", file.display(), error.kind()),
-        hint: "put it back, or name another one with 'askalf-agent pair'".to_owned(),
+        problem: format!("the {what} {} cannot be read: {why}", file.display()),
+        hint: "put it there, or name another one with 'askalf-agent pair'".to_owned(),
     }
 }
 

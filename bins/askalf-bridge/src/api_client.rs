@@ -18,7 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
 
-use crate::home::{Home, HomeLock, Lock};
+use crate::commands::note;
+use crate::home::{Home, HomeLock, Location, Lock};
 use crate::local_socket;
 use crate::serve::open_bridge;
 
@@ -55,6 +56,7 @@ impl ApiClient {
             }
             let held = match home.lock()? {
                 Lock::Taken(lock) => {
+                    tell_of_new_database(home);
                     let (bridge, _database) = open_bridge(home, Default::default()).await?;
                     let uid = local_socket::own_uid();
                     return Ok(Self::InProcess(router(bridge, Transport::Local { uid }), lock));
@@ -143,6 +145,18 @@ impl ApiClient {
         } else {
             Err(refusal(response).await)
         }
+    }
+}
+
+/// Whoever left out `--database` would take an empty one for their own.
+fn tell_of_new_database(home: &Home) {
+    if let Ok(Location::File(path)) = home.database()
+        && !path.exists()
+    {
+        note(&format!(
+            "no bridge runs on this home, and a new database is made: {}; name another with --database",
+            path.display()
+        ));
     }
 }
 

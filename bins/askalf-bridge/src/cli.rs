@@ -88,7 +88,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// Address to listen on; port 0 takes a free one
-    #[arg(long, env = "ASKALF_BRIDGE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:3005")]
+    #[arg(long, env = "ASKALF_BRIDGE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:3005", value_parser = listen_address)]
     pub listen: SocketAddr,
 
     /// Speak TLS: PEM file with the bridge's certificate and those of its issuers; SIGHUP reads it again
@@ -182,6 +182,11 @@ pub(crate) enum Executions {
     },
 }
 
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "give an IP address and a port, such as 127.0.0.1:3005 or 0.0.0.0:3005".to_owned())
+}
+
 /// `10m`, `24h`, `90d`, `2w`: days have 24 hours.
 fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || "give a number and a unit, such as 10m, 24h or 90d".to_owned();
@@ -190,6 +195,26 @@ fn duration(text: &str) -> Result<Duration, String> {
         .to_duration(SpanRelativeTo::days_are_24_hours())
         .map_err(|_| wrong())?;
     Duration::try_from(duration).map_err(|_| "give a time ahead, such as 10m".to_owned())
+}
+
+/// A [`duration`] that does not end at once.
+fn time_ahead(text: &str) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    if duration < Duration::from_secs(1) {
+        return Err(
+            "what is good for no time is good for nothing: give a time such as 24h or 90d".to_owned(),
+        );
+    }
+    Ok(duration)
+}
+
+/// How long a pairing code can be good: the bridge takes no other.
+fn code_ttl(text: &str) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    if !(Duration::from_secs(60)..=Duration::from_secs(86_400)).contains(&duration) {
+        return Err("a code is good for a minute to a day, such as 10m or 24h".to_owned());
+    }
+    Ok(duration)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use askalf_cli::{Failure, init_logs, report};
+use askalf_cred::harden_process;
 use clap::Parser;
 
 use cli::{Cli, Command};
@@ -36,6 +37,12 @@ fn run(cli: Cli) -> anyhow::Result<askalf_cli::ExitCode> {
         Failure::new(askalf_cli::ExitCode::Usage, error)
             .hint("set ASKALF_LOG to error, warn, info, debug or trace")
     })?;
+    if matches!(cli.command, Command::Serve(_)) {
+        // Before the secret and the TLS key are read, and before any token comes.
+        if let Err(error) = harden_process() {
+            tracing::warn!("{error}: run the bridge as a user of its own");
+        }
+    }
     let home = Home::new(cli.home, cli.database)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -1,7 +1,7 @@
 //! The bridge's secret: 32 random bytes in `secret`, in the home and never in the database.
 
 use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use askalf_bridge_auth::BridgeSecret;
@@ -33,9 +33,8 @@ pub(crate) fn read(path: &Path) -> Result<Option<BridgeSecret>, Failure> {
             format!("the bridge's secret {} cannot be used: {why}", path.display()),
         )
     };
-    let io = |error: std::io::Error| {
-        unusable(&describe(&error)).hint("check the rights of the file and of its folder")
-    };
+    let io =
+        |error: io::Error| unusable(&describe(&error)).hint("check the rights of the file and of its folder");
     let mut options = OpenOptions::new();
     options.read(true);
     #[cfg(unix)]
@@ -79,6 +78,23 @@ pub(crate) fn read(path: &Path) -> Result<Option<BridgeSecret>, Failure> {
 
 /// Writes the secret to a file that gets its name when it is complete and synced, and never takes the place of another.
 pub(crate) fn write_new(path: &Path, secret: &BridgeSecret) -> Result<(), Failure> {
+    write_by(path, secret, |staged| {
+        let linked = fs::hard_link(staged, path);
+        fs::remove_file(staged)?;
+        linked
+    })
+}
+
+/// Puts the secret in the place of the one that is there, if any. At each step the name stands for the old or the new one.
+pub(crate) fn replace(path: &Path, secret: &BridgeSecret) -> Result<(), Failure> {
+    write_by(path, secret, |staged| fs::rename(staged, path))
+}
+
+fn write_by(
+    path: &Path,
+    secret: &BridgeSecret,
+    name: impl FnOnce(&Path) -> io::Result<()>,
+) -> Result<(), Failure> {
     let write = || {
         let staged = staged(path);
         // What a start left that died here; the lock of the folder says that nobody writes it now.
@@ -89,9 +105,7 @@ pub(crate) fn write_new(path: &Path, secret: &BridgeSecret) -> Result<(), Failur
         let mut file = private_file().write(true).create_new(true).open(&staged)?;
         file.write_all(secret.expose_secret().as_slice())?;
         file.sync_all()?;
-        let linked = fs::hard_link(&staged, path);
-        fs::remove_file(&staged)?;
-        linked?;
+        name(&staged)?;
         sync_folder_of(path)
     };
     write().map_err(|error| {
@@ -128,6 +142,21 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), made.expose_secret().as_slice());
         assert!(!folder.path().join("secret.next").exists());
         assert!(read_or_make(&path).unwrap() == made);
+    }
+
+    #[test]
+    fn a_secret_takes_the_place_of_another_and_the_old_one_stays_under_its_second_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        let old = read_or_make(&path).unwrap();
+        fs::hard_link(&path, folder.path().join("kept")).unwrap();
+        let new = BridgeSecret::mint().unwrap();
+        assert!(write_new(&path, &new).is_err(), "a new one replaces nothing");
+        assert!(read(&path).unwrap() == Some(old.clone()));
+        replace(&path, &new).unwrap();
+        assert!(read(&path).unwrap() == Some(new));
+        assert!(read(&folder.path().join("kept")).unwrap() == Some(old));
+        assert!(!folder.path().join("secret.next").exists());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `serve`: the bridge in the foreground.
 
 use std::future::pending;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -143,8 +144,21 @@ pub(crate) async fn open_bridge(home: &Home, options: BridgeOptions) -> Result<(
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|error| {
-        Failure::new(ExitCode::TryAgain, format!("cannot listen on {address}: {}", describe(&error)))
-            .hint("stop the program that uses it, or choose another with --listen ADDRESS:PORT (port 0 takes a free one)")
-    })
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| cannot_listen(ExitCode::TryAgain, address, &error))
+}
+
+/// Why an address cannot be had.
+pub(crate) fn cannot_listen(code: ExitCode, address: SocketAddr, error: &io::Error) -> Failure {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "stop the program that uses it, or choose another with --listen ADDRESS:PORT (port 0 takes a free one)"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "give an address of this machine with --listen ADDRESS:PORT; 0.0.0.0 means all of them"
+        }
+        _ => "choose another with --listen ADDRESS:PORT; a port from 1024 on needs no rights",
+    };
+    Failure::new(code, format!("cannot listen on {address}: {}", describe(error))).hint(hint)
 }

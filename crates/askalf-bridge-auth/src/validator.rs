@@ -57,6 +57,7 @@ pub enum Access {
 ///    it decides at once.
 /// 2. [`Lookup::ByPrefix`]: each of these rows is derived, the active ones first.
 /// 3. [`Lookup::MalformedPrefix`]: rows that no prefix finds are derived too, in [`Lane::Malformed`].
+/// 4. [`Lookup::ByPrefix`] again: a row whose prefix was mended between the two look-ups before is in neither of them.
 ///
 /// `unknown` is said when all of them were checked. A key that stands in several rows is as good as the best of them; so
 /// a row that refuses does not end the check.

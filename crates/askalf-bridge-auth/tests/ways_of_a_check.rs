@@ -51,6 +51,8 @@ struct Rows {
     digests: Vec<KeyDigest>,
     lookups: Vec<&'static str>,
     lanes: Vec<Lane>,
+    /// Mends every malformed prefix after this look-up.
+    mended_after: Option<usize>,
 }
 
 impl Rows {
@@ -88,6 +90,10 @@ impl Rows {
             other => panic!("an unknown look-up: {other:?}"),
         };
         self.lookups.push(name);
+        if self.mended_after == Some(self.lookups.len()) {
+            let malformed = self.rows.iter_mut().filter(|row| row.key_prefix.len() != 12);
+            malformed.for_each(|row| row.key_prefix = PREFIX.to_owned());
+        }
         found
     }
 
@@ -171,7 +177,7 @@ fn status_expiry_user_and_scopes_are_the_rows_own_with_a_digest_too() {
         );
         assert_eq!(
             rows.lookups,
-            ["digest", "prefix", "malformed"],
+            ["digest", "prefix", "malformed", "prefix"],
             "another row of the key may be good"
         );
         assert_eq!(rows.lanes, [], "and the row itself is not derived");
@@ -273,6 +279,16 @@ fn rows_with_a_malformed_prefix_are_checked_last_in_a_lane_of_their_own() {
         &Rejection::Unknown
     );
     assert_eq!(rows.lanes, [Lane::Malformed; 2]);
+}
+
+#[test]
+fn a_key_whose_prefix_is_mended_during_its_check_is_never_unknown() {
+    for mended_after in 1..=4 {
+        let mut rows = Rows::of([row("by_hand", &FOREIGN, ""), row("key_1", &MATCHING, "sk_live")]);
+        rows.mended_after = Some(mended_after);
+        let key = rows.check(Some(digest_key()), TOKEN).unwrap();
+        assert_eq!(key.key_id(), "key_1", "mended after {:?}", rows.lookups);
+    }
 }
 
 #[test]

@@ -275,7 +275,7 @@ impl Dispatched {
         self,
         core: Arc<Core>,
         who: Principal,
-        hold: Option<KeyHold>,
+        hold: Option<Arc<KeyHold>>,
     ) -> impl Stream<Item = DispatchEvent> + Send {
         let mut idle = tokio::time::interval(core.options.idle_event_interval);
         idle.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -311,7 +311,7 @@ struct Follow {
     core: Arc<Core>,
     who: Principal,
     /// The key of the caller; who asks over the local socket has none.
-    hold: Option<KeyHold>,
+    hold: Option<Arc<KeyHold>>,
     execution: Execution,
     watch: Watch,
     idle: tokio::time::Interval,
@@ -344,7 +344,7 @@ impl Follow {
     async fn follow(&mut self) -> Option<DispatchEvent> {
         tokio::select! {
             biased;
-            () = lost(self.hold.as_ref()) => {
+            () = lost(self.hold.as_deref()) => {
                 self.stage = Stage::Over;
                 return None;
             }

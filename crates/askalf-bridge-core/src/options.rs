@@ -42,7 +42,8 @@ pub struct BridgeOptions {
     pub close_timeout: Duration,
     /// How long a shutdown waits for its sessions: 5 s.
     pub shutdown_timeout: Duration,
-    /// How many key derivations run at once: the number of cores.
+    /// How many key derivations run at once: one more than there are cores, so that no core stands idle while the place of a
+    /// derivation that has ended passes to the next.
     pub derivations: usize,
     /// How many checks may wait for a derivation before more are answered `overloaded`: 1024, about 5 s of two cores.
     pub derivations_waiting: usize,
@@ -82,7 +83,7 @@ impl Default for BridgeOptions {
             write_timeout: Duration::from_secs(20),
             close_timeout: Duration::from_secs(2),
             shutdown_timeout: Duration::from_secs(5),
-            derivations: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            derivations: 1 + std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
             derivations_waiting: 1024,
             overloaded_retry_after: Duration::from_secs(5),
             unavailable_retry_after: Duration::from_secs(5),

@@ -70,7 +70,9 @@ impl LoadOutcome {
     /// What to do next, if there is something to do.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Absent => Some("run `askalf-agent pair`".into()),
+            Self::Absent => Some(
+                "run `askalf-agent pair CODE --url URL` with a code that `askalf-bridge pair-code new` prints".into(),
+            ),
             Self::Ready(credential) if credential.seal.mode == SealMode::MachineKey => Some(
                 "run `askalf-agent pair` with a new key: this one lay under facts that can be guessed".into(),
             ),

@@ -274,6 +274,10 @@ fn a_load_without_the_facts_leaves_a_machine_key_alone_and_with_them_reads_it() 
         outcome.to_string(),
         "the key is sealed under the machine key of an older agent, and unseals"
     );
+    assert_eq!(
+        outcome.hint().unwrap(),
+        "run `askalf-agent pair` with a new key: this one lay under facts that can be guessed"
+    );
     let LoadOutcome::Ready(credential) = outcome else {
         panic!()
     };

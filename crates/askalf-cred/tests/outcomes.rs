@@ -68,7 +68,7 @@ fn readable_and_absent_files() {
         &Seen {
             id: "absent",
             text: "this device is not paired: there is no agent.json",
-            hint: "run `askalf-agent pair`",
+            hint: "run `askalf-agent pair CODE --url URL` with a code that `askalf-bridge pair-code new` prints",
             exit_code: 78,
             local: false,
         },
@@ -589,4 +589,18 @@ fn an_opaque_key_is_taken_only_where_that_was_asked_for() {
     assert_eq!(load(&scratch.home()).id(), "ciphertext-as-token");
     let allowed = LoadOptions::default().opaque_key(true);
     assert_eq!(load_with(&scratch.home(), &allowed).id(), "plaintext");
+}
+
+#[test]
+fn the_fields_beside_a_key_are_read_where_the_key_cannot_be() {
+    use askalf_cred::read_fields;
+    let scratch = Scratch::new();
+    let home = scratch.home();
+    assert!(read_fields(&home).is_none(), "no file");
+    scratch.write_config(r#"{"apiKey": "cut off"#);
+    assert!(read_fields(&home).is_none(), "no JSON");
+    scratch.write_config(r#"{"url": "https://bridge.test", "apiKey": "AAAA", "_encrypted": true}"#);
+    assert!(!matches!(load(&home), LoadOutcome::Ready(_)));
+    let fields = read_fields(&home).unwrap();
+    assert_eq!(fields.url.as_deref(), Some("https://bridge.test"));
 }

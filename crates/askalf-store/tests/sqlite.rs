@@ -35,3 +35,13 @@ mod memory {
 mod file {
     suite!(super::super::in_file);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revocation_counts_for_every_check_after_it_in_10_000_trials() {
+    let (store, folder) = in_file().await;
+    rusqlite::Connection::open(folder.path().join("bridge.db"))
+        .unwrap()
+        .execute_batch(&suite::revocation::rows(10_000, "'[\"device\"]'"))
+        .unwrap();
+    suite::revocation::counts_for_every_check_after_it(store, 10_000).await;
+}

@@ -115,7 +115,7 @@ impl Given {
     fn read(text: &str, proof: &Proof) -> Result<Self, Failure> {
         let text = text.trim();
         let token = Token::parse(text);
-        if proof.opaque_key || text.is_empty() {
+        if proof.opaque_key {
             return token
                 .map(Self::Key)
                 .map_err(|error| Failure::new(ExitCode::Usage, &error).hint(error.hint()));
@@ -126,7 +126,11 @@ impl Given {
             return Ok(Self::Key(token));
         }
         PairCode::parse(text).map(Self::Code).map_err(|error| match error {
-            PairCodeError::Checksum => Failure::new(ExitCode::Usage, &error).hint(error.hint()),
+            _ if text.is_empty() => Failure::new(ExitCode::Usage, "no pairing code and no key was given: it is empty")
+                .hint("give a code of 'askalf-bridge pair-code new', or the key that the operator gave you"),
+            PairCodeError::Checksum | PairCodeError::Length { symbols: 11 | 13 } => {
+                Failure::new(ExitCode::Usage, &error).hint(error.hint())
+            }
             PairCodeError::Length { .. } | PairCodeError::Character => Failure::new(
                 ExitCode::Usage,
                 "what was given has no known shape of a key (sk_live_, sk_test_, fk_) and is no pairing code: it is \
@@ -190,7 +194,7 @@ impl Present {
     fn url(&self, named: Option<&String>) -> Result<String, Failure> {
         named.or(self.config.url.as_ref()).cloned().ok_or_else(|| {
             Failure::new(ExitCode::Usage, "no bridge was named, and none is set up here")
-                .hint("askalf-agent pair --url https://HOST")
+                .hint("name it: askalf-agent pair CODE --url https://HOST")
         })
     }
 

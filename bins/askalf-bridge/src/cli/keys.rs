@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::duration;
+use super::{duration, time_ahead};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Keys {
@@ -44,7 +44,7 @@ pub(crate) enum Keys {
         #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
         overlap: Duration,
         /// How long the new key is good [default: as long as the old one was]
-        #[arg(long, value_name = "TIME", value_parser = duration)]
+        #[arg(long, value_name = "TIME", value_parser = time_ahead)]
         expires: Option<Duration>,
         /// Write the key to this new file, for its owner alone, and do not show it
         #[arg(long, value_name = "FILE")]
@@ -133,6 +133,6 @@ pub(crate) struct KeyFacts {
     #[arg(long = "scope", value_name = "SCOPE")]
     pub scopes: Vec<String>,
     /// How long it is good, such as 90d [default: until it is revoked]
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = time_ahead)]
     pub expires: Option<Duration>,
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
-use super::duration;
+use super::code_ttl;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PairCodes {
@@ -20,7 +20,7 @@ pub(crate) enum PairCodes {
         #[arg(long, value_name = "DEVICE")]
         device: Option<String>,
         /// How long it is good: a minute to a day
-        #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
+        #[arg(long, value_name = "TIME", default_value = "10m", value_parser = code_ttl)]
         ttl: Duration,
         /// Print the code and what belongs to it as JSON
         #[arg(long)]
@@ -39,5 +39,8 @@ pub(crate) enum PairCodes {
     Withdraw {
         /// Id of the code
         id: String,
+        /// Print {"id","status"}
+        #[arg(long)]
+        json: bool,
     },
 }

@@ -9,9 +9,10 @@ use tokio::net::TcpListener;
 use super::show_json;
 use crate::cli::{CheckConfig, Serve};
 use crate::database::{inspect, shown};
-use crate::home::{Home, Location, describe};
+use crate::home::{Home, Location};
 use crate::local_socket;
 use crate::secret_file;
+use crate::serve::cannot_listen;
 use crate::tls_files::TlsFiles;
 
 /// Longest path of a socket, in bytes: `sun_path` of unix(7), without the byte that ends it.
@@ -155,12 +156,7 @@ async fn listen(arguments: &Serve, runs: bool) -> Check {
             "listen",
             format!("{address} is in use, and a bridge runs on this home"),
         ),
-        Err(error) => {
-            let problem = format!("cannot listen on {address}: {}", describe(&error));
-            let failure = Failure::new(ExitCode::Configuration, problem)
-                .hint("stop the program that uses it, or choose another with --listen ADDRESS:PORT");
-            failed("listen", &failure)
-        }
+        Err(error) => failed("listen", &cannot_listen(ExitCode::Configuration, address, &error)),
     }
 }
 

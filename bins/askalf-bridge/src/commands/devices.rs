@@ -1,10 +1,10 @@
 //! `devices`
 
-use askalf_bridge_core::api::DeviceView;
+use askalf_bridge_core::api::{DeviceView, KeyView};
 use askalf_cli::{ExitCode, Table, print};
 use http::Method;
 
-use super::{NOTHING, facts, note_limit, or_dash, path_of, show_json};
+use super::{NOTHING, facts, note, note_limit, or_dash, path_of, show_json};
 use crate::api_client::ApiClient;
 use crate::cli::Devices;
 use crate::home::Home;
@@ -15,7 +15,9 @@ pub(crate) async fn devices(home: &Home, command: Devices) -> anyhow::Result<Exi
         Devices::Show { device, json } => show(home, &device, json).await,
         Devices::Remove { device, json } => {
             let path = path_of("devices", &device, "")?;
-            act(home, Method::DELETE, &path, "is removed", json).await
+            let removed = act(home, Method::DELETE, &path, "is removed", json).await?;
+            warn_of_good_key(home, &removed.api_key_id).await;
+            Ok(ExitCode::Done)
         }
         Devices::Disconnect { device, json } => {
             let path = path_of("devices", &device, "/disconnect")?;
@@ -26,7 +28,8 @@ pub(crate) async fn devices(home: &Home, command: Devices) -> anyhow::Result<Exi
                 "is disconnected; it may come back",
                 json,
             )
-            .await
+            .await?;
+            Ok(ExitCode::Done)
         }
     }
 }
@@ -59,7 +62,7 @@ async fn show(home: &Home, device: &str, json: bool) -> anyhow::Result<ExitCode>
     Ok(ExitCode::Done)
 }
 
-async fn act(home: &Home, method: Method, path: &str, done: &str, json: bool) -> anyhow::Result<ExitCode> {
+async fn act(home: &Home, method: Method, path: &str, done: &str, json: bool) -> anyhow::Result<DeviceView> {
     let device: DeviceView = ApiClient::connect(home)
         .await?
         .call(method, path, NOTHING)
@@ -70,7 +73,25 @@ async fn act(home: &Home, method: Method, path: &str, done: &str, json: bool) ->
         let name = askalf_cli::one_line(&device.device_name);
         print(&format!("Device {} ({name}) {done}.\n", device.id))?;
     }
-    Ok(ExitCode::Done)
+    Ok(device)
+}
+
+/// Whoever removes a device wants it out; with a key that was not bound to it, it is back in a moment as a new one.
+async fn warn_of_good_key(home: &Home, id: &str) {
+    let key = async {
+        ApiClient::connect(home)
+            .await?
+            .call::<KeyView>(Method::GET, &path_of("keys", id, "")?, NOTHING)
+            .await
+    };
+    // The device is removed, whatever is known of its key.
+    if let Ok(key) = key.await
+        && key.status == "active"
+    {
+        note(&format!(
+            "its key is still good, and lets it come back as a new device; to shut it out: askalf-bridge keys revoke {id}"
+        ));
+    }
 }
 
 async fn list(home: &Home, limit: u32, json: bool) -> anyhow::Result<ExitCode> {

@@ -57,7 +57,8 @@ fn segment(word: &str) -> String {
 /// A path with one identifier in it; an empty one names nothing.
 fn path_of(kind: &str, id: &str, action: &str) -> Result<String, Failure> {
     if id.is_empty() {
-        return Err(Failure::new(askalf_cli::ExitCode::Usage, "the id is empty"));
+        return Err(Failure::new(askalf_cli::ExitCode::Usage, "the id is empty")
+            .hint("give an id as the listings show it"));
     }
     Ok(format!("/api/v1/{kind}/{}{action}", segment(id)))
 }
@@ -70,7 +71,7 @@ fn note_limit(rows: usize, limit: u32) {
 }
 
 /// A line for the person on standard error.
-fn note(text: &str) {
+pub(crate) fn note(text: &str) {
     // Nobody may be reading it; what the command does and prints does not depend on it.
     let _unread = writeln!(io::stderr().lock(), "askalf-bridge: {text}");
 }

@@ -3,6 +3,7 @@
 use askalf_bridge_core::api::{MakePairCode, NewPairCodeView, PairCodeView};
 use askalf_cli::{ExitCode, Table, print};
 use http::Method;
+use serde_json::json;
 
 use super::{NOTHING, note_limit, or_dash, path_of, show_json};
 use crate::api_client::ApiClient;
@@ -27,7 +28,7 @@ pub(crate) async fn pair_codes(home: &Home, command: PairCodes) -> anyhow::Resul
             new(home, &request, json).await
         }
         PairCodes::List { limit, json } => list(home, limit, json).await,
-        PairCodes::Withdraw { id } => withdraw(home, &id).await,
+        PairCodes::Withdraw { id, json } => withdraw(home, &id, json).await,
     }
 }
 
@@ -40,12 +41,13 @@ async fn new(home: &Home, request: &MakePairCode, json: bool) -> anyhow::Result<
         show_json(&made)?;
         return Ok(ExitCode::Done);
     }
-    let device = match &made.view.device_id {
-        Some(device) => format!(", which pairs {device} anew"),
-        None => String::new(),
+    // A device that is paired anew knows its bridge.
+    let (device, url) = match &made.view.device_id {
+        Some(device) => (format!(", which pairs {device} anew"), ""),
+        None => (String::new(), " --url URL"),
     };
     print(&format!(
-        "Pairing code for '{}'{device}, good once until {}:\n\n  {}\n\nOn the device: askalf-agent pair {} --url URL\n",
+        "Pairing code for '{}'{device}, good once until {}:\n\n  {}\n\nOn the device: askalf-agent pair {}{url}\n",
         made.view.name, made.view.expires_at, made.code, made.code
     ))?;
     Ok(ExitCode::Done)
@@ -75,9 +77,13 @@ async fn list(home: &Home, limit: u32, json: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::Done)
 }
 
-async fn withdraw(home: &Home, id: &str) -> anyhow::Result<ExitCode> {
+async fn withdraw(home: &Home, id: &str, json: bool) -> anyhow::Result<ExitCode> {
     let path = path_of("pair-codes", id, "/withdraw")?;
     ApiClient::connect(home).await?.tell(Method::POST, &path).await?;
-    print(&format!("Pairing code {id} is worth nothing now.\n"))?;
+    if json {
+        show_json(&json!({ "id": id, "status": "withdrawn" }))?;
+    } else {
+        print(&format!("Pairing code {id} is worth nothing now.\n"))?;
+    }
     Ok(ExitCode::Done)
 }

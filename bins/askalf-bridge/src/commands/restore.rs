@@ -67,7 +67,7 @@ pub(crate) async fn restore(home: &Home, arguments: Restore) -> anyhow::Result<E
     match secret {
         Some(secret) => {
             kept.extend(keep_secret(&home.secret(), &stamp).map_err(|error| failed(&home.secret(), &error))?);
-            secret_file::write_new(&home.secret(), &secret)?;
+            secret_file::replace(&home.secret(), &secret)?;
         }
         None => note("the backup holds no secret, so the bridge's own stays"),
     }
@@ -110,9 +110,10 @@ fn keep_database(database: &Path, stamp: &str) -> io::Result<Vec<PathBuf>> {
     Ok(kept)
 }
 
+/// Gives the old secret a second name: a bridge that found none would make a new one.
 fn keep_secret(secret: &Path, stamp: &str) -> io::Result<Option<PathBuf>> {
     let name = beside(secret, stamp);
-    match fs::rename(secret, &name) {
+    match fs::hard_link(secret, &name) {
         Ok(()) => Ok(Some(name)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

@@ -10,7 +10,7 @@ use tracing::{debug, error, info, warn};
 
 use super::action::Action;
 use super::backoff::around;
-use super::disposition::{Disposition, Recheck, Verdict};
+use super::disposition::{Disposition, PAIR, Recheck, Verdict, pair_hint};
 use super::event::SocketId;
 use super::fault::{Fault, Oddity};
 use super::phase::{Phase, Registering};
@@ -350,7 +350,10 @@ impl<J: Jitter> Machine<J> {
     }
 
     /// The key stands refused until the bridge takes it after all, or there is a new one.
-    fn block(&mut self, reason: StateReason, recheck: Recheck, now: Moment) {
+    fn block(&mut self, mut reason: StateReason, recheck: Recheck, now: Moment) {
+        if reason.hint == PAIR {
+            reason.hint = pair_hint(self.device_id.as_deref()).into();
+        }
         if reason.id == "user_inactive" {
             error!("AUTH_FAILED ({}): {}", reason.id, reason.hint);
         } else {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use askalf_proto::{BridgeError, ErrorCode, Reason};
+use askalf_proto::{BridgeError, ErrorCode, Reason, one_line};
 
 use super::StateReason;
 use super::fault::{BadFrame, CertificateProblem, Fault, Wait};
@@ -57,8 +57,18 @@ pub struct Verdict {
 const BACKOFF: Disposition = Disposition::Backoff { retry_after: None };
 /// The hint where the agent does all that can be done.
 pub(crate) const COMES_BACK: &str = "nothing to do: the agent tries again by itself";
-/// The hint where the key is bad.
-pub(crate) const PAIR: &str = "run 'askalf-agent pair' with a good key, or see 'askalf-agent recovery'";
+/// The hint where the key is bad. `DEVICE` stands for the device's id.
+pub(crate) const PAIR: &str = "have a code made on the bridge with 'askalf-bridge pair-code new --name NAME --device \
+    DEVICE', then run 'askalf-agent pair CODE' here; or run 'askalf-agent pair' with a good key; see 'askalf-agent \
+    recovery'";
+
+/// [`PAIR`] for a device that may have an id by now.
+pub(super) fn pair_hint(device_id: Option<&str>) -> String {
+    match device_id {
+        Some(id) => PAIR.replace("DEVICE", &one_line(id)),
+        None => PAIR.replace(" --device DEVICE", ""),
+    }
+}
 const ASK_OPERATOR: &str = "ask the operator to activate the user of this key; pairing again does not help";
 const PROXY: &str = "check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY in the agent's environment";
 const CHECK_NAME: &str =
@@ -268,10 +278,17 @@ fn http_status(status: u16, server: Option<&str>, retry_after: Option<Duration>)
             format!("what answers at the bridge's URL is not a bridge: it answered {status}{who}"),
             CHECK_URL,
         ),
+        // What a TLS server says to who speaks plain HTTP.
+        400 => verdict(
+            backoff,
+            "http-status",
+            format!("the bridge's URL was answered by 400, a bad request{who}"),
+            "check the bridge's URL: where the bridge speaks TLS it starts with https://",
+        ),
         other => verdict(
             backoff,
             "http-status",
-            format!("the upgrade was answered by {other}{who}"),
+            format!("the bridge's URL was answered by {other}{who}"),
             CHECK_URL,
         ),
     }

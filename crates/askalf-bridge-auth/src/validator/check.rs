@@ -50,6 +50,8 @@ pub(super) struct Check {
     checked: HashSet<String>,
     /// The token matched a row that does not let it in; another row of the same key still may.
     refused: Option<Refused>,
+    /// Rows whose prefix is malformed were checked: all that is left is a second look at those of the token's own.
+    saw_malformed: bool,
 }
 
 impl Check {
@@ -60,6 +62,7 @@ impl Check {
             options,
             checked: HashSet::new(),
             refused: None,
+            saw_malformed: false,
         }
     }
 
@@ -166,8 +169,9 @@ enum Match {
 /// Which rows are being derived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    OfPrefix,
-    OfMalformedPrefix,
+    Prefix,
+    MalformedPrefix,
+    PrefixAgain,
 }
 
 /// A check that waits for the store.
@@ -192,8 +196,15 @@ impl LookupWanted {
     pub fn found(self, records: Vec<KeyRecord>, now: UnixMillis) -> Step {
         match &self.lookup {
             Lookup::ByDigest { digest, .. } => self.check.found_by_digest(digest, records, now),
-            Lookup::ByPrefix { .. } => self.check.found_candidates(Stage::OfPrefix, records),
-            Lookup::MalformedPrefix => self.check.found_candidates(Stage::OfMalformedPrefix, records),
+            Lookup::ByPrefix { .. } => {
+                let stage = if self.check.saw_malformed {
+                    Stage::PrefixAgain
+                } else {
+                    Stage::Prefix
+                };
+                self.check.found_candidates(stage, records)
+            }
+            Lookup::MalformedPrefix => self.check.found_candidates(Stage::MalformedPrefix, records),
         }
     }
 
@@ -231,9 +242,9 @@ impl DerivationWanted {
     #[must_use]
     pub fn lane(&self) -> Lane {
         match self.stage {
-            Stage::OfPrefix if self.indexed_left > 0 => Lane::Indexed,
-            Stage::OfPrefix => Lane::Overflow,
-            Stage::OfMalformedPrefix => Lane::Malformed,
+            Stage::Prefix | Stage::PrefixAgain if self.indexed_left > 0 => Lane::Indexed,
+            Stage::Prefix | Stage::PrefixAgain => Lane::Overflow,
+            Stage::MalformedPrefix => Lane::Malformed,
         }
     }
 
@@ -274,13 +285,18 @@ impl DerivationWanted {
         Step::Done(Err(Rejection::Overloaded { retry_after }.into()))
     }
 
-    fn next(self) -> Step {
+    fn next(mut self) -> Step {
         if !self.candidates.is_empty() {
             return Step::Derive(self);
         }
         match self.stage {
-            Stage::OfPrefix => self.check.look_up(Lookup::MalformedPrefix),
-            Stage::OfMalformedPrefix => self.check.done(),
+            Stage::Prefix => self.check.look_up(Lookup::MalformedPrefix),
+            // A row whose prefix was mended after the first of the two look-ups and before the second is in neither.
+            Stage::MalformedPrefix => {
+                self.check.saw_malformed = true;
+                self.check.look_up_prefix()
+            }
+            Stage::PrefixAgain => self.check.done(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! On whose behalf a request acts.
 
+use std::sync::Arc;
+
 use askalf_bridge_auth::Access;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -12,7 +14,7 @@ use crate::session::bearer;
 use crate::stores::Principal;
 use crate::{Bridge, PeerAddr, PeerUid};
 
-/// Puts the [`Principal`] into the request, and the key where one was checked; or refuses it.
+/// Puts the [`Principal`] into the request, and a hold on the key where one was checked; or refuses it.
 pub(super) async fn identify(
     State((bridge, transport)): State<(Bridge, Transport)>,
     mut request: Request,
@@ -43,7 +45,8 @@ pub(super) async fn identify(
                 "a request was accepted"
             );
             let operator = Principal::operator(&key);
-            request.extensions_mut().insert(CheckedKey { key, began });
+            let hold = bridge.core.live_keys.hold(CheckedKey { key, began });
+            request.extensions_mut().insert(Arc::new(hold));
             operator
         }
     };

@@ -16,7 +16,7 @@ use super::{HttpError, NDJSON};
 use crate::Bridge;
 use crate::api::{Dispatch, DispatchEvent, ExecutionView};
 use crate::dispatch;
-use crate::live_keys::CheckedKey;
+use crate::live_keys::KeyHold;
 use crate::stores::{ExecutionFilter, Principal};
 
 #[derive(Debug, Deserialize)]
@@ -64,7 +64,7 @@ pub(super) async fn cancel(
 pub(super) async fn dispatch(
     State(bridge): State<Bridge>,
     Extension(who): Extension<Principal>,
-    checked: Option<Extension<CheckedKey>>,
+    hold: Option<Extension<Arc<KeyHold>>>,
     JsonBody(task): JsonBody<Dispatch>,
 ) -> Result<Response, HttpError> {
     let detach = task.detach;
@@ -81,7 +81,7 @@ pub(super) async fn dispatch(
         let view = ExecutionView::from(dispatched.execution);
         return Ok((StatusCode::ACCEPTED, Json(view)).into_response());
     }
-    let hold = checked.map(|Extension(checked)| core.live_keys.hold(checked));
+    let hold = hold.map(|Extension(hold)| hold);
     let lines = dispatched
         .events(core, who, hold)
         .map(|event| Ok::<_, Infallible>(line(&event)));

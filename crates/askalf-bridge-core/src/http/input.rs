@@ -1,5 +1,6 @@
 //! What requests bring along, with refusals in the API's own form.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use askalf_bridge_auth::UnixMillis;
@@ -13,6 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::HttpError;
+use crate::live_keys::KeyHold;
 
 /// How long a client may take to send a body, which has at most 1 MiB. One that stops halfway would hold its place among
 /// the connections for ever.
@@ -28,10 +30,15 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     type Rejection = HttpError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, HttpError> {
+        let hold = request.extensions().get::<Arc<KeyHold>>().map(Arc::clone);
         let body = timeout(BODY_TIMEOUT, Bytes::from_request(request, state))
             .await
             .map_err(|_| HttpError::too_slow())?
             .map_err(unreadable)?;
+        // A body may be slow on purpose: what was asked with a good key is not done with one that was revoked meanwhile.
+        if let Some(rejection) = hold.and_then(|hold| hold.lost_already()) {
+            return Err(rejection.into());
+        }
         serde_json::from_slice(&body).map(Self).map_err(|error| {
             HttpError::new(
                 StatusCode::BAD_REQUEST,

@@ -127,6 +127,11 @@ impl Facts {
     async fn of(core: &Core, who: &Principal, wanted: MintKey) -> Result<Self, HttpError> {
         let name = name(&wanted.name)?;
         let scopes = scopes(&wanted.scopes)?;
+        if wanted.device.is_some() && scopes.contains(&Scope::Admin) {
+            return Err(HttpError::invalid(
+                "a key that is bound to a device is never an operator's: name the device or the scope admin, not both",
+            ));
+        }
         let expires_at = ends("ttl_seconds", wanted.ttl_seconds, core.now())?;
         let (user_id, device_id) = owner(core, who, wanted.user, wanted.device.as_deref()).await?;
         Ok(Self {

@@ -119,8 +119,15 @@ struct Bucket {
 
 impl Bucket {
     fn take(&mut self, rate: &Rate, now: UnixMillis) -> Result<(), Duration> {
-        let full_at = self.full_at.max(now.0).saturating_add(rate.each_ms);
-        let over = full_at.saturating_sub(now.0) - rate.burst * rate.each_ms;
+        let latest = now.0.saturating_add(rate.burst * rate.each_ms);
+        // Nothing but a clock that was set back puts it further ahead: nobody waits until that clock is where it was.
+        let from = if self.full_at > latest {
+            now.0
+        } else {
+            self.full_at.max(now.0)
+        };
+        let full_at = from.saturating_add(rate.each_ms);
+        let over = full_at.saturating_sub(latest);
         if over > 0 {
             return Err(Duration::from_millis(u64::try_from(over).unwrap_or(0)));
         }
@@ -165,6 +172,24 @@ mod tests {
         budget.spend(from, later(6_000)).unwrap();
         budget.spend(from, later(6_000)).unwrap_err();
         budget.spend(address("192.0.2.8"), NOW).unwrap();
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_shuts_nobody_out() {
+        const HOUR: i64 = 3_600_000;
+        let budget = PairBudget::default();
+        let one = budget.spend(address("192.0.2.7"), later(8 * HOUR)).unwrap();
+        budget.give_back(one);
+        for _ in 0..10 {
+            budget.spend(address("192.0.2.8"), later(8 * HOUR)).unwrap();
+        }
+        for from in ["192.0.2.7", "192.0.2.8"] {
+            for _ in 0..10 {
+                budget.spend(address(from), NOW).unwrap();
+            }
+            let spent = budget.spend(address(from), NOW).unwrap_err();
+            assert_eq!(spent.retry_after, Duration::from_secs(6));
+        }
     }
 
     #[test]

@@ -206,6 +206,15 @@ impl Conversation {
                 );
                 return false;
             }
+            Err(StoreError::NotFound(Kind::Key)) => {
+                // Its next check says why.
+                tracing::warn!(
+                    session = self.link.number(),
+                    "the key of a session was revoked before its device registered"
+                );
+                self.unavailable();
+                return false;
+            }
             Err(error @ StoreError::Unavailable(_)) => {
                 tracing::error!(session = self.link.number(), error = %error, "a device cannot be registered");
                 self.unavailable();

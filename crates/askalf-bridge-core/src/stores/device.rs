@@ -14,7 +14,8 @@ pub trait DeviceStore: Send + Sync {
     /// updated on later ones, `online` after it.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] where the key is bound to a device that is gone, [`StoreError::Unavailable`].
+    /// [`StoreError::NotFound`] of the device where the key is bound to one that is gone, and of the key where that is gone or
+    /// was revoked since its session was let in; [`StoreError::Unavailable`].
     async fn register_device(
         &self,
         who: &Principal,
@@ -25,7 +26,8 @@ pub trait DeviceStore: Send + Sync {
     /// Takes up the device of a reconnecting key and marks it `online`.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] where it does not exist or belongs to another key, [`StoreError::Unavailable`].
+    /// [`StoreError::NotFound`] of the device where it does not exist or belongs to another key, and of the key as at a
+    /// registration; [`StoreError::Unavailable`].
     async fn reconnect_device(
         &self,
         who: &Principal,

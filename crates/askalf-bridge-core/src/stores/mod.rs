@@ -88,12 +88,12 @@ impl StoreError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Unavailable(_) => "check the database file, its folder and the free space, then try again",
-            Self::Conflict(_) => "choose another name",
+            Self::Conflict(_) => "choose another",
             Self::NotFound(Kind::Key) => "list the keys with 'askalf-bridge keys list'",
-            Self::NotFound(Kind::PairCode) => "make a new one with 'askalf-bridge pair-code new'",
+            Self::NotFound(Kind::PairCode) => "list those that are open with 'askalf-bridge pair-code list'",
             Self::NotFound(Kind::Device) => "list the devices with 'askalf-bridge devices list'",
             Self::NotFound(Kind::Execution) => "list the executions with 'askalf-bridge executions list'",
-            Self::User(_) => "name an existing user with --user",
+            Self::User(_) => "name one of 'askalf-bridge users list' with --user",
             Self::Invalid(_) => "change that value and try again",
         }
     }

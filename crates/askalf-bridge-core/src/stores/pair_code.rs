@@ -40,8 +40,8 @@ pub trait PairCodeStore: Send + Sync {
     async fn has_pair_code(&self, code_mac: &[u8; 32]) -> Result<bool, StoreError>;
 
     /// Exchanges a code: adds `key` with the user, name and device of the code, scope `device`, and marks the code as
-    /// exchanged with this nonce; both or nothing. Again with the same nonce, while the key was never used, answers the
-    /// same key and adds nothing.
+    /// exchanged with this nonce; both or nothing. Again with the same nonce, until a day after the code's end
+    /// and while the key is not revoked, answers the same key and adds nothing.
     ///
     /// A key for a device that exists stands beside the device's older keys until it registers for the first time:
     /// [`register_device`](super::DeviceStore::register_device) then revokes them.

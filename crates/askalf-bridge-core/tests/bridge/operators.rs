@@ -402,3 +402,34 @@ async fn dashboards_of_the_forge_find_their_paths_and_shapes() {
     assert_eq!(status, 200);
     bridge.try_connect(rotated["key"].as_str()).await.is_alive().await;
 }
+
+#[tokio::test]
+async fn a_key_that_is_revoked_before_its_request_is_whole_does_nothing() {
+    let bridge = TestBridge::start().await;
+    let operator = bridge.mint("ann", &["admin"]).await;
+    let (asked, body_begun) = tokio::sync::oneshot::channel();
+    let (revoked, body_goes_on) = tokio::sync::oneshot::channel::<()>();
+    let body = futures_util::stream::once(async move {
+        // Only now, with the key checked, is the body read.
+        asked.send(()).unwrap();
+        body_goes_on.await.unwrap();
+        Ok::<_, std::io::Error>(r#"{"name":"another","scopes":["admin"]}"#)
+    });
+    let request = Request::post("/api/v1/keys")
+        .header("authorization", format!("Bearer {}", operator.token))
+        .body(Body::from_stream(body))
+        .unwrap();
+    let answer = tokio::spawn(router(bridge.bridge.clone(), Transport::Tcp).oneshot(request));
+    within("the request", body_begun).await.unwrap();
+    let path = format!("/api/v1/keys/{}/revoke", operator.id);
+    ok(&bridge, "POST", &path, Value::Null).await;
+    revoked.send(()).unwrap();
+
+    let answer = within("the answer", answer).await.unwrap().unwrap();
+    assert_eq!(answer.status(), 401);
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    let error: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(error["id"], "key-revoked");
+    let keys = ok(&bridge, "GET", "/api/v1/keys", Value::Null).await;
+    assert_eq!(keys.as_array().unwrap().len(), 1, "{keys}");
+}

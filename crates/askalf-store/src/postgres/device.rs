@@ -62,6 +62,7 @@ impl DeviceStore for PostgresStore {
                 .first_locked(SELECT, &condition, read_device)
                 .await?
                 .ok_or(StoreError::NotFound(Kind::Device))?;
+            key.refuse_revoked(&session).await?;
             session
                 .update(
                     "update agent_devices set api_key_id = $1, status = 'online', last_seen_at = $2, updated_at = $2
@@ -191,6 +192,15 @@ impl DeviceKey {
         }
     }
 
+    /// A key that was revoked since its session was let in makes no device, and takes none back from the key that replaced it.
+    /// Asked once the device's row is held: whoever takes the key's place holds that first.
+    async fn refuse_revoked(&self, session: &Session) -> Result<(), Fault> {
+        let sql = "select 1 from api_keys where id = $1 and status = 'active'";
+        let row = session.row(sql, &[&self.key_id]).await?;
+        row.map(drop)
+            .ok_or_else(|| StoreError::NotFound(Kind::Key).into())
+    }
+
     /// Revokes the keys that this one, which is bound to the device, takes the place of: those that were bound to it
     /// earlier, and the one that it last came with. A newer one is left: its device has not come with it yet.
     async fn retire_older(
@@ -281,6 +291,7 @@ async fn register(
     if is_new && is_bound(session, &key.key_id).await? {
         return Err(StoreError::NotFound(Kind::Device).into());
     }
+    key.refuse_revoked(session).await?;
     let (id, key_before) = found.unwrap_or_else(|| (facts.new_id, key.key_id.clone()));
     let insert = "insert into agent_devices (id, user_id, tenant_id, api_key_id, device_name, hostname, os,
           platform_capabilities, status, last_seen_at, created_at, updated_at, device_type, device_category,

@@ -1,7 +1,8 @@
 //! The keys whose stored prefix no token can have.
 //!
 //! The forge's table has no index for them and is not given one. So a scan finds their ids, and its answer is kept for a
-//! moment: a row that was inserted by hand counts within [`FRESH`]. The rows themselves are always read live.
+//! moment, [`PAUSE`] times as long as it took: a token whose row was inserted by hand a moment ago must not be called unknown,
+//! and scans must not be all that the server does. The rows themselves are always read live.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,8 +16,12 @@ use tokio::time::Instant;
 use super::{fault::Fault, session::Session};
 use crate::MAX_KEYS_PER_PREFIX;
 
-/// How old the answer of a scan may be.
-pub(super) const FRESH: Duration = Duration::from_secs(10);
+/// How old the answer of a scan may be at most, however long it took.
+const FRESH: Duration = Duration::from_secs(10);
+
+/// How many times as long as a scan took its answer is kept: unknown tokens in any number then keep one process of the server
+/// busy a tenth of the time.
+const PAUSE: u32 = 10;
 
 /// Not 12 characters, or with a control character or white space among them: what [`char::is_control`] and
 /// [`char::is_whitespace`] say, in the terms of a regular expression, whatever the language of the database.
@@ -29,7 +34,7 @@ struct Found {
     /// At most one more than may be used.
     ids: Arc<[String]>,
     count: u64,
-    at: Instant,
+    fresh_until: Instant,
 }
 
 type Scan = Shared<BoxFuture<'static, Result<Found, StoreError>>>;
@@ -72,7 +77,7 @@ impl MalformedKeys {
         let scan = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             match &state.found {
-                Some(found) if found.at.elapsed() < FRESH => return Ok(found.clone()),
+                Some(found) if Instant::now() < found.fresh_until => return Ok(found.clone()),
                 _ => state
                     .scan
                     .get_or_insert_with(|| scan(pool.clone(), patience))
@@ -95,9 +100,9 @@ impl MalformedKeys {
 /// One scan for all who ask meanwhile. It goes on when those who asked have gone, so that the next has its answer.
 fn scan(pool: Pool, patience: Duration) -> Scan {
     let task = tokio::spawn(async move {
+        let session = Session::new(pool.get().await?, patience);
         // What is inserted after this moment may be missed, so from here on the answer ages.
         let at = Instant::now();
-        let session = Session::new(pool.get().await?, patience);
         let limit = MAX_KEYS_PER_PREFIX as i64 + 1;
         let rows = session
             .rows(
@@ -118,7 +123,7 @@ fn scan(pool: Pool, patience: Duration) -> Scan {
         Ok::<_, Fault>(Found {
             ids: ids.into(),
             count,
-            at,
+            fresh_until: at + at.elapsed().saturating_mul(PAUSE + 1).min(FRESH),
         })
     });
     async move {

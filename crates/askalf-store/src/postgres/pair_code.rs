@@ -187,16 +187,24 @@ async fn exchange(
     let key_id: Option<String> = row.try_get(9)?;
     match known.zip(key_id) {
         // Asked again by whoever exchanged it: also after its end, since the first answer may have been lost.
-        Some((known, key_id)) if known == nonce_mac => repeat(session, code, key_id).await,
+        Some((known, key_id)) if known == nonce_mac => repeat(session, code, key_id, now).await,
         Some(_) => Err(GONE.into()),
         None if code.expires_at <= now => Err(GONE.into()),
         None => exchange_once(session, code, nonce_mac, key, now).await,
     }
 }
 
-async fn repeat(session: &Session, code: PairCode, key_id: String) -> Result<Exchanged, Fault> {
-    let sql = "select 1 from api_keys
-        where id = $1 and status = 'active' and last_used_at is null and coalesce(usage_count, 0) = 0";
+/// Also where the key was used: a device proves it before it keeps it, and may die in between.
+async fn repeat(
+    session: &Session,
+    code: PairCode,
+    key_id: String,
+    now: UnixMillis,
+) -> Result<Exchanged, Fault> {
+    if now.0.saturating_sub(code.expires_at.0) > KEPT_MS {
+        return Err(GONE.into());
+    }
+    let sql = "select 1 from api_keys where id = $1 and status = 'active'";
     session.row(sql, &[&key_id]).await?.ok_or(GONE)?;
     Ok(Exchanged {
         key_id,

@@ -59,6 +59,7 @@ impl DeviceStore for SqliteStore {
             );
             let before = reach::first(connection, SELECT, &condition, read_device)?
                 .ok_or(StoreError::NotFound(Kind::Device))?;
+            key.refuse_revoked(connection)?;
             let at = timestamp::to_text(now);
             connection.prepare_cached(&sql)?.execute(condition.after(&[&key.key_id, &at, &at]))?;
             key.retire_older(connection, &before.id, &before.api_key_id, now)?;
@@ -194,6 +195,15 @@ impl DeviceKey {
         }
     }
 
+    /// A key that was revoked since its session was let in makes no device, and takes none back from the key that replaced it.
+    fn refuse_revoked(&self, connection: &Connection) -> Result<(), Fault> {
+        let sql = "select 1 from api_keys where id = ? and status = 'active'";
+        if reach::exists(connection, sql, &[&self.key_id])? {
+            return Ok(());
+        }
+        Err(StoreError::NotFound(Kind::Key).into())
+    }
+
     /// Revokes the keys that this one, which is bound to the device, takes the place of: those that were bound to it
     /// earlier, and the one that it last came with. A newer one is left: its device has not come with it yet.
     fn retire_older(
@@ -268,6 +278,7 @@ fn register(
     if is_new && is_bound(connection, &key.key_id)? {
         return Err(StoreError::NotFound(Kind::Device).into());
     }
+    key.refuse_revoked(connection)?;
     let (id, key_before) = found.unwrap_or_else(|| (facts.new_id, key.key_id.clone()));
     let insert = "insert into agent_devices (id, user_id, tenant_id, api_key_id, device_name, hostname, os,
           platform_capabilities, status, last_seen_at, created_at, updated_at, device_type, device_category,

@@ -164,17 +164,23 @@ fn exchange(
     }
     match exchanged {
         // Asked again by whoever exchanged it: also after its end, since the first answer may have been lost.
-        Some((known, key_id)) if known == *nonce_mac => repeat(connection, code, key_id),
+        Some((known, key_id)) if known == *nonce_mac => repeat(connection, code, key_id, now),
         Some(_) => Err(GONE.into()),
         None if code.expires_at <= now => Err(GONE.into()),
         None => exchange_once(connection, code, nonce_mac, key, now),
     }
 }
 
-fn repeat(connection: &Connection, code: PairCode, key_id: String) -> Result<Exchanged, Fault> {
-    let sql = "select 1 from api_keys
-        where id = ? and status = 'active' and last_used_at is null and coalesce(usage_count, 0) = 0";
-    if !reach::exists(connection, sql, &[&key_id])? {
+/// Also where the key was used: a device proves it before it keeps it, and may die in between.
+fn repeat(
+    connection: &Connection,
+    code: PairCode,
+    key_id: String,
+    now: UnixMillis,
+) -> Result<Exchanged, Fault> {
+    let sql = "select 1 from api_keys where id = ? and status = 'active'";
+    let is_kept = now.0.saturating_sub(code.expires_at.0) <= KEPT_MS;
+    if !is_kept || !reach::exists(connection, sql, &[&key_id])? {
         return Err(GONE.into());
     }
     Ok(Exchanged {

@@ -73,7 +73,7 @@ async fn a_malformed_prefix_is_what_no_token_of_12_characters_starts_with() {
 }
 
 #[tokio::test]
-async fn a_malformed_prefix_counts_within_ten_seconds_and_its_row_is_live() {
+async fn a_malformed_prefix_counts_soon_and_its_row_is_live() {
     let database = Database::seeded().await;
     let client = database.by_hand().await;
     let insert = |id: &str| {
@@ -90,9 +90,10 @@ async fn a_malformed_prefix_counts_within_ten_seconds_and_its_row_is_live() {
         .batch_execute("update api_keys set key_hash = 'other' where id = 'first'")
         .await
         .unwrap();
-    assert_eq!(found().await[0].key_hash, "other");
+    assert!(found().await.iter().any(|row| row.key_hash == "other"));
+    // The scan was short, so its answer is not kept for as long as that of a long one.
     tokio::time::pause();
-    tokio::time::advance(Duration::from_secs(10)).await;
+    tokio::time::advance(Duration::from_secs(5)).await;
     tokio::time::resume();
     assert_eq!(found().await.len(), 2);
     // More than are ever derived: told as such, and not searched in part.

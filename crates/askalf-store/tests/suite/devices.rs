@@ -320,6 +320,40 @@ pub(crate) async fn nobody_sees_the_devices_of_others(store: Shared) {
     }
 }
 
+/// Its session was let in before, and registers late.
+pub(crate) async fn a_revoked_key_makes_no_device_and_takes_none_back(store: Shared) {
+    registered(&*store, "ann", "key_1", "dev_1").await;
+    for (id, at) in [("key_2", 1), ("key_3", 2)] {
+        let bound = NewKey {
+            device_id: Some("dev_1".to_owned()),
+            created_at: later(at),
+            ..new_key("ann", id)
+        };
+        store.add_key(&ADMIN, bound).await.unwrap();
+        store
+            .reconnect_device(&device_of("ann", id), "dev_1", later(at))
+            .await
+            .unwrap();
+    }
+    // Both are retired: one that was bound to nothing, and one that is bound to the device.
+    for key in ["key_1", "key_2"] {
+        let who = device_of("ann", key);
+        let error = store
+            .register_device(&who, facts("dev_2", "x"), later(3))
+            .await
+            .unwrap_err();
+        assert_eq!(error, StoreError::NotFound(Kind::Key), "{key}");
+    }
+    let error = store
+        .reconnect_device(&device_of("ann", "key_2"), "dev_1", later(3))
+        .await
+        .unwrap_err();
+    assert_eq!(error, StoreError::NotFound(Kind::Key));
+    let devices = store.devices(&ADMIN, 10).await.unwrap();
+    assert_eq!(devices.len(), 1);
+    assert_eq!(devices[0].api_key_id, "key_3");
+}
+
 pub(crate) async fn a_bound_key_retires_the_older_ones_at_its_first_use(store: Shared) {
     registered(&*store, "ann", "key_1", "dev_1").await;
     registered(&*store, "ann", "other", "dev_2").await;

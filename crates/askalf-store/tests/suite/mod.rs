@@ -5,6 +5,7 @@ pub(crate) mod devices;
 pub(crate) mod executions;
 pub(crate) mod keys;
 pub(crate) mod pair_codes;
+pub(crate) mod revocation;
 pub(crate) mod trail;
 pub(crate) mod users;
 
@@ -185,6 +186,7 @@ macro_rules! suite {
             a_listing_is_by_name_and_bounded
             an_id_that_is_taken_is_a_conflict
             nobody_sees_the_devices_of_others
+            a_revoked_key_makes_no_device_and_takes_none_back
             a_bound_key_retires_the_older_ones_at_its_first_use
             a_removed_device_takes_its_keys_with_it_and_leaves_its_history);
         $crate::suite!(@tests $open, users:
@@ -194,7 +196,7 @@ macro_rules! suite {
             an_operator_sees_itself_among_the_users);
         $crate::suite!(@tests $open, pair_codes:
             a_code_is_exchanged_once
-            a_lost_answer_is_given_again_until_the_key_is_used
+            a_lost_answer_is_given_again_for_a_day
             of_eight_exchanges_at_once_one_is_given
             a_code_ends
             a_conflict_spends_no_code

@@ -114,7 +114,8 @@ impl ServerCertVerifier for CertificateCheck {
         match chain {
             // 'openssl req -x509' marks what it signs as a CA. The certificate that a person has named is the one they mean;
             // its validity was looked at before this.
-            Err(error) if is_ca_as_leaf(&error) && self.own.iter().any(|own| own == end_entity) => {}
+            Err(Error::InvalidCertificate(error))
+                if is_ca_as_leaf(&error) && self.own.iter().any(|own| own == end_entity) => {}
             outcome => outcome?,
         }
         verify_server_name(&certificate, server_name)?;
@@ -144,8 +145,8 @@ impl ServerCertVerifier for CertificateCheck {
     }
 }
 
-fn is_ca_as_leaf(error: &Error) -> bool {
-    let Error::InvalidCertificate(CertificateError::Other(OtherError(cause))) = error else {
+fn is_ca_as_leaf(error: &CertificateError) -> bool {
+    let CertificateError::Other(OtherError(cause)) = error else {
         return false;
     };
     matches!(cause.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
@@ -192,6 +193,11 @@ impl CertificateCheck {
             CertificateError::UnknownIssuer | CertificateError::BadSignature => (
                 CertificateProblem::UnknownIssuer,
                 "nothing that this device trusts has issued it".to_owned(),
+            ),
+            // What signs itself, as those who make one certificate do; named as a CA file it is trusted.
+            other if is_ca_as_leaf(other) => (
+                CertificateProblem::UnknownIssuer,
+                "it vouches for itself, and this device was not told to trust it".to_owned(),
             ),
             CertificateError::NotValidForName => {
                 (CertificateProblem::WrongName, "it is for another name".to_owned())

@@ -152,7 +152,7 @@ async fn answers_other_than_an_upgrade_are_told_apart() {
         assert_eq!(status.reason, reason);
         assert!(status.detail.contains(part), "{}", status.detail);
         assert!(
-            !status.hint.contains("run 'askalf-agent pair' with"),
+            !status.hint.contains("askalf-bridge pair-code"),
             "not a matter of the key"
         );
         if part == "503" {
