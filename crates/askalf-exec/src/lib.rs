@@ -8,6 +8,7 @@ mod output_log;
 mod plain_io;
 mod process_runner;
 mod progress;
+mod pump;
 mod runner_host;
 mod runner_link;
 mod runner_process;

@@ -3,29 +3,19 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use askalf_agent_core::{
-    CancelSignal, CommandSpec, Ended, Executor, Runner, RunnerEvent, RunningCommand, Task, TaskEnd,
-    TaskOutput,
-};
-use askalf_proto::{Cause, Executor as ExecutorKind, OutputStream};
+use askalf_agent_core::{CancelSignal, CommandSpec, Executor, Runner, Task, TaskEnd, TaskOutput};
+use askalf_proto::{Cause, Executor as ExecutorKind};
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-use crate::deadline::reached;
 use crate::ending::{Circumstances, end_without_command, task_end};
 use crate::output_log::{DEFAULT_OUTPUT_CAP, OutputLog};
-use crate::progress::Progress;
+use crate::pump::Pump;
 use crate::shell_arguments::shell_arguments;
-use crate::utf8::Utf8Decoder;
-
-/// How long the last pieces of output may take on their way once the task has ended. The result carries them too, and must
-/// not wait for a connection that takes nothing.
-const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How the shell executor runs its tasks.
 #[derive(Clone)]
@@ -124,119 +114,24 @@ impl Executor for ShellExecutor {
                 return end_without_command(Cause::Refused, Some(error.to_string()), began.elapsed());
             }
         };
-        let pump = Pump {
+        let overdue_at = began
+            .checked_add(time_limit)
+            .and_then(|end| end.checked_add(self.options.grace));
+        let pump = Pump::new(
             running,
             output,
-            log: OutputLog::new(self.options.output_cap),
-            progress: Progress::default(),
-            sending: None,
-            stdout: Utf8Decoder::default(),
-            stderr: Utf8Decoder::default(),
-            overdue_at: began
-                .checked_add(time_limit)
-                .and_then(|end| end.checked_add(self.options.grace)),
-            cancelled: false,
-        };
-        let (ended, cancelled, duration, log) = pump.run(cancel, began).await;
+            OutputLog::new(self.options.output_cap),
+            overdue_at,
+        );
+        let pumped = pump.run(cancel, began).await;
         let around = Circumstances {
             timeout: time_limit,
-            duration,
-            cancelled,
+            duration: pumped.duration,
+            cancelled: pumped.cancelled,
         };
         TaskEnd {
-            output: log.finish(),
-            ..task_end(&ended, around)
+            output: pumped.log.finish(),
+            ..task_end(&pumped.ended, around)
         }
-    }
-}
-
-/// Carries output from a running command to its watcher and its log.
-struct Pump {
-    running: Box<dyn RunningCommand>,
-    output: TaskOutput,
-    log: OutputLog,
-    progress: Progress,
-    /// A piece that waits for room in the watcher's queue.
-    sending: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    stdout: Utf8Decoder,
-    stderr: Utf8Decoder,
-    /// When the command should be over by itself.
-    overdue_at: Option<Instant>,
-    cancelled: bool,
-}
-
-impl Pump {
-    async fn run(mut self, mut cancel: CancelSignal, began: Instant) -> (Ended, bool, Duration, OutputLog) {
-        let ended = loop {
-            let now = Instant::now();
-            // A watcher that takes nothing slows the command down, but must not hide the end of one that is to end: then
-            // what finds no room goes to the log alone.
-            let hurried = self.cancelled || self.overdue_at.is_some_and(|at| now >= at);
-            let may_read = hurried || !self.progress.is_full();
-            let due = self.progress.due().filter(|_| self.sending.is_none());
-            tokio::select! {
-                () = cancel.cancelled(), if !self.cancelled => {
-                    self.cancelled = true;
-                    self.running.terminate().await;
-                }
-                () = finish(&mut self.sending), if self.sending.is_some() => self.sending = None,
-                () = reached(due) => self.send_next(),
-                () = reached(self.overdue_at), if !hurried => {}
-                event = self.running.next(), if may_read => match event {
-                    RunnerEvent::Output(stream, bytes) => self.take(stream, &bytes),
-                    RunnerEvent::Ended(ended) => break ended,
-                },
-            }
-        };
-        let duration = began.elapsed();
-        for stream in [OutputStream::Stdout, OutputStream::Stderr] {
-            let rest = self.decoder(stream).finish();
-            self.add(stream, &rest);
-        }
-        let _left_to_the_result = timeout(FLUSH_PATIENCE, self.flush()).await;
-        (ended, self.cancelled, duration, self.log)
-    }
-
-    fn take(&mut self, stream: OutputStream, bytes: &[u8]) {
-        let text = self.decoder(stream).push(bytes);
-        self.add(stream, &text);
-    }
-
-    fn add(&mut self, stream: OutputStream, text: &str) {
-        self.log.push(text);
-        if !self.progress.is_full() {
-            self.progress.push(stream, text, Instant::now());
-        }
-    }
-
-    fn decoder(&mut self, stream: OutputStream) -> &mut Utf8Decoder {
-        match stream {
-            OutputStream::Stdout => &mut self.stdout,
-            OutputStream::Stderr => &mut self.stderr,
-        }
-    }
-
-    fn send_next(&mut self) {
-        if let Some((stream, text)) = self.progress.take(Instant::now()) {
-            let output = self.output.clone();
-            self.sending = Some(Box::pin(async move { output.send(stream, text).await }));
-        }
-    }
-
-    async fn flush(&mut self) {
-        loop {
-            finish(&mut self.sending).await;
-            self.sending = None;
-            self.send_next();
-            if self.sending.is_none() {
-                return;
-            }
-        }
-    }
-}
-
-async fn finish(sending: &mut Option<Pin<Box<dyn Future<Output = ()> + Send>>>) {
-    if let Some(sending) = sending {
-        sending.await;
     }
 }
