@@ -9,7 +9,7 @@ mod bridge;
 mod certificates;
 mod command;
 pub mod kills;
-mod local_api;
+pub mod local_api;
 mod old_agent;
 mod old_forge;
 mod other_machine;

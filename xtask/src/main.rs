@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a command line")]
 
 mod bench;
+mod bench_output;
 mod benchmarks_page;
 mod cargo;
 mod ci;
@@ -74,6 +75,8 @@ fn main() -> ExitCode {
         }
         ["bench", "start"] => bench::start(),
         ["bench", "load"] => bench::load(),
+        ["bench", "output"] => bench_output::output(),
+        ["bench", "idle"] => bench_output::idle(),
         ["bench", "auth"] => bench::auth(),
         ["prove", "cred"] => prove::cred(),
         ["prove", "faults"] => prove::faults(),
