@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use askalf_agent_core::control;
+use askalf_agent_core::journal::JournalFile;
 use askalf_agent_core::{AgentOptions, AgentStatus, Command, Executor};
-use askalf_cli::{ExitCode, Failure, StopRequests};
+use askalf_cli::{ExitCode, Failure, StopRequests, private_folder};
 use askalf_cred::{AgentConfig, Home};
 use askalf_exec::{ProcessRunner, ShellExecutor, ShellOptions, become_subreaper, scrubbed_environment};
 use tokio::sync::{mpsc, watch};
@@ -71,6 +72,7 @@ pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
         options,
         credentials,
         executors,
+        Arc::new(journal(home)),
         Arc::new(DeviceIdFile::new(home)),
         received,
         status,
@@ -91,6 +93,16 @@ fn options(config: &AgentConfig) -> AgentOptions {
         options.default_timeout = Duration::from_millis(timeout);
     }
     options
+}
+
+/// The execution journal; the home is this process's alone.
+fn journal(home: &Home) -> JournalFile {
+    let folder = home.state_dir();
+    if let Err(error) = private_folder().create(&folder) {
+        // The journal says what follows.
+        tracing::debug!("{} cannot be made: {}", folder.display(), error.kind());
+    }
+    JournalFile::new(folder.join("executions.db"))
 }
 
 fn executors(home: &Home) -> Result<Vec<Arc<dyn Executor>>, Failure> {
