@@ -39,6 +39,8 @@ Tasks:
   bench [NAME]   Measure and write docs/benchmarks.md; without a name, list the benches
   prove cred     The slow proofs of the credential: a kill and a failure at every system call, races, churn
   prove faults   Delivery: both sides killed for ten minutes under load, and the network cut for a minute
+  prove simulation
+                 A hundred million steps of the agent's state machine in a world of faults
   fuzz [TARGET] [--seconds N]
                  Feed the readers what a fuzzer makes up, for 600 s unless told otherwise
   mutants [ARGS] Change the credential's code in one place at a time, and list what no test notices; hours
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
         ["bench", "auth"] => bench::auth(),
         ["prove", "cred"] => prove::cred(),
         ["prove", "faults"] => prove::faults(),
+        ["prove", "simulation"] => prove::simulation(),
         ["fuzz", arguments @ ..] => fuzz::run(arguments),
         ["mutants", arguments @ ..] => mutants::run(arguments),
         _ => {

@@ -54,6 +54,13 @@ const NETWORK: [Proof; 1] = [Proof {
     variables: &[],
 }];
 
+const SIMULATION: [Proof; 1] = [Proof {
+    name: "a hundred million steps of the state machine in a world of faults",
+    package: "askalf-agent-core",
+    arguments: &["--release", "--test", "simulation", "--", "--nocapture"],
+    variables: &[("ASKALF_SIMULATION_STEPS", "100000000")],
+}];
+
 /// Ten minutes of kills: each side 40 times at least, and 3,000 executions.
 const KILLS: Plan = Plan {
     windows: 12,
@@ -70,6 +77,11 @@ pub(crate) fn cred() -> Result<()> {
     all(&CRED)?;
     println!("not run: cargo xtask fuzz, cargo xtask mutants");
     Ok(())
+}
+
+/// The proof of the agent's state machine.
+pub(crate) fn simulation() -> Result<()> {
+    all(&SIMULATION)
 }
 
 /// The proofs of delivery: both sides killed under load, and the network cut.
