@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use askalf_e2e::{Agent, Bridge, until};
+use askalf_e2e::{Agent, Bridge, Habit, KEY, OldForge, until};
 
 /// Numbers that look random and come out the same on each run.
 struct Dice(u64);
@@ -146,6 +146,35 @@ fn what_waited_or_ran_when_the_agent_died_ends_interrupted_and_never_runs() -> R
         );
     }
     ensure!(!fs::read_to_string(ran)?.contains('c'), "the one that waited ran");
+    Ok(())
+}
+
+#[test]
+fn an_old_forge_gets_a_result_again_where_nobody_knows_whether_it_has_it() -> Result<()> {
+    let forge = OldForge::start(KEY, Habit::Prompt)?;
+    let mut agent = Agent::new()?;
+    agent.pair(&forge.url(), "web-01", KEY)?.expect_code(0)?;
+    agent.start()?;
+    forge.dispatch("e1", "echo works")?;
+    let sent = forge.wait_message("execution:complete")?;
+    until("the pong", || {
+        Ok((agent.status()?["unacknowledged"] == 0).then_some(()))
+    })?;
+    // Its library has read the result; the forge dies before it could have recorded it.
+    forge.close_device(1001, "Server shutting down")?;
+    ensure!(forge.wait_message("execution:complete")? == sent);
+    // So does the agent.
+    agent.kill()?;
+    agent.start()?;
+    ensure!(forge.wait_message("execution:complete")? == sent);
+    until("the pong", || {
+        Ok((agent.status()?["unacknowledged"] == 0).then_some(()))
+    })?;
+    ensure!(agent.terminate()? == 0, "an orderly end takes its leave");
+    forge.pass_over();
+    agent.start()?;
+    forge.dispatch("e2", "echo again")?;
+    ensure!(forge.wait_message("execution:complete")?["executionId"] == "e2");
     Ok(())
 }
 

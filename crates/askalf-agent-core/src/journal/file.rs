@@ -194,28 +194,47 @@ impl JournalFile {
 
     /// What a fault means; a journal that is not one is moved aside.
     fn judge(&self, fault: Fault, now_ms: u64) -> JournalError {
+        let looked = || {
+            self.connect(true)
+                .and_then(|mut connection| check(&mut connection))
+        };
+        match self.error_of(fault) {
+            Some(error) => error,
+            // The database takes some failures of the disk for damage: only what is damaged at a second look is moved.
+            None => match looked() {
+                Ok(()) => JournalError::Io {
+                    path: self.path.clone(),
+                    detail: "something else was read than was written".to_owned(),
+                },
+                Err(fault) => self.error_of(fault).unwrap_or_else(|| self.move_aside(now_ms)),
+            },
+        }
+    }
+
+    /// The error that a fault is; `None` where the contents are not what was written.
+    fn error_of(&self, fault: Fault) -> Option<JournalError> {
         let path = self.path.clone();
         match fault {
-            Fault::Removed => JournalError::Removed { path },
-            Fault::NotOurs => self.move_aside(now_ms),
-            Fault::Io(kind, what) => of_kind(path, kind, what),
+            Fault::Removed => Some(JournalError::Removed { path }),
+            Fault::NotOurs => None,
+            Fault::Io(kind, what) => Some(of_kind(path, kind, what)),
             Fault::Sqlite(error) => match error.sqlite_error_code() {
-                Some(ErrorCode::DiskFull) => JournalError::Full { path },
+                Some(ErrorCode::DiskFull) => Some(JournalError::Full { path }),
                 Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-                    JournalError::NotWritable { path }
+                    Some(JournalError::NotWritable { path })
                 }
                 Some(
                     ErrorCode::DatabaseBusy
                     | ErrorCode::DatabaseLocked
                     | ErrorCode::FileLockingProtocolFailed,
-                ) => JournalError::Busy { path },
-                Some(ErrorCode::OutOfMemory | ErrorCode::OperationInterrupted) => JournalError::Failed,
+                ) => Some(JournalError::Busy { path }),
+                Some(ErrorCode::OutOfMemory | ErrorCode::OperationInterrupted) => Some(JournalError::Failed),
                 Some(ErrorCode::SystemIoFailure) => {
                     let detail = error.to_string();
-                    JournalError::Io { path, detail }
+                    Some(JournalError::Io { path, detail })
                 }
-                // Damaged pages, a missing table, a value of another type: its contents are not what we wrote.
-                Some(_) | None => self.move_aside(now_ms),
+                // Damaged pages, a missing table, a value of another type.
+                Some(_) | None => None,
             },
         }
     }
@@ -297,6 +316,15 @@ fn read(connection: &mut Connection) -> Result<Held, Fault> {
         quarantined: quarantine(connection)?.0,
         moved_aside: None,
     })
+}
+
+/// Looks at all of it.
+fn check(connection: &mut Connection) -> Result<(), Fault> {
+    let verdict: String = connection.query_row("pragma quick_check(1)", [], |row| row.get(0))?;
+    if verdict != "ok" {
+        return Err(Fault::NotOurs);
+    }
+    read(connection).map(drop)
 }
 
 fn write(connection: &mut Connection, records: &[Record], now_ms: u64) -> Result<Committed, Fault> {

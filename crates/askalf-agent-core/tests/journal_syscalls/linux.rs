@@ -9,7 +9,7 @@ use askalf_agent_core::journal::{Held, Journal, JournalFile, Record};
 const PATH: &str = "ASKALF_JOURNAL_SYSCALLS_PATH";
 
 /// One point of so many is run where not all are: a number that shares no factor with the faults at each call.
-const SAMPLE: usize = 13;
+const SAMPLE: usize = 29;
 
 /// Every call that reads or changes a file, by any of its names.
 const CALLS: &str = "openat,read,pread64,write,pwrite64,lseek,statx,newfstatat,fstat,lstat,fsync,fdatasync,ftruncate,\

@@ -170,3 +170,56 @@ async fn a_journal_that_is_lost_is_written_anew() {
     agent.commands.send(Command::Stop).await.unwrap();
     agent.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_result_that_no_bridge_takes_goes_into_quarantine_and_the_next_one_through() {
+    let mut agent = Agent::start();
+    let mut peer = agent.accept_and_register(ACK).await;
+    peer.dispatch("e1", "say poison").await;
+    for kind in ["execution:accepted", "execution:progress"] {
+        peer.expect(kind).await;
+    }
+    for code in [1009, 1007, 1002] {
+        assert_eq!(peer.expect("execution:complete").await["output"], "poison");
+        peer.close(code).await;
+        peer = agent.accept_and_register(ACK).await;
+    }
+    let short = peer.expect("execution:failed").await;
+    assert_eq!(
+        (&short["executionId"], &short["cause"]),
+        (&json!("e1"), &json!("interrupted"))
+    );
+    assert_eq!(agent.journal.held().quarantined, 1);
+    agent
+        .status
+        .wait_for(|status| status.quarantined == 1)
+        .await
+        .unwrap();
+    peer.send("execution:ack", json!({"executionId": "e1"})).await;
+    peer.dispatch("e2", "say fine").await;
+    for kind in ["execution:accepted", "execution:progress"] {
+        peer.expect(kind).await;
+    }
+    assert_eq!(peer.expect("execution:complete").await["output"], "fine");
+    agent.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_forge_is_asked_by_a_ping_whether_it_has_read_a_result() {
+    let mut agent = Agent::start();
+    let mut peer = agent.accept_and_register(&[]).await;
+    peer.dispatch("e1", "say hello").await;
+    for kind in ["execution:accepted", "execution:progress", "execution:complete"] {
+        peer.expect(kind).await;
+    }
+    // The library behind the peer answers the ping as it reads on.
+    assert_eq!(within(Duration::from_secs(1), peer.next()).await, None);
+    assert_eq!(agent.status.borrow().unacknowledged, 0);
+    assert_eq!(agent.journal.held().results.len(), 1, "not for good yet");
+    peer.close(1001).await;
+    let mut peer = agent.accept_and_register(&[]).await;
+    assert_eq!(peer.expect("execution:complete").await["output"], "hello");
+    assert_eq!(within(Duration::from_secs(61), peer.next()).await, None);
+    assert_eq!(agent.journal.held().results, []);
+    agent.stop().await;
+}
