@@ -83,6 +83,8 @@ pub enum TimerReason {
     Heartbeat,
     /// A result was not acknowledged in time.
     AcknowledgementOverdue,
+    /// Tell the newest head of the audit log.
+    AuditHead,
     /// Dial again.
     Retry,
     /// Look for a new credential.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use askalf_proto::{
-    AgentMessage, BridgeError, BridgeMessage, CloseCode, ErrorCode, Features, HeldExecution,
-    MAX_HELD_EXECUTIONS, PROTOCOL, Reconnect, Register, Registered, one_line,
+    AgentMessage, BridgeError, BridgeMessage, CloseCode, ErrorCode, HeldExecution, MAX_HELD_EXECUTIONS,
+    PROTOCOL, Reconnect, Register, Registered, one_line,
 };
 use tracing::{debug, error, info, warn};
 
@@ -207,7 +207,7 @@ impl<J: Jitter> Machine<J> {
         let timings = &self.config.timings;
         if let Phase::Online(session) = &mut self.phase {
             debug!("the bridge registered the device again on the same connection");
-            session.renew(registered, timings);
+            session.renew(&self.config.features, registered, timings);
             return;
         }
         let tries = if let Phase::Registering(registering) = &self.phase {
@@ -215,7 +215,8 @@ impl<J: Jitter> Machine<J> {
         } else {
             0
         };
-        self.phase = Phase::Online(Session::new(socket, tries, registered, timings, now));
+        let features = &self.config.features;
+        self.phase = Phase::Online(Session::new(socket, tries, features, registered, timings, now));
         self.blocked = None;
         self.refused_unexplained = false;
         self.facts_told = true;
@@ -310,7 +311,7 @@ impl<J: Jitter> Machine<J> {
             Some(device_id) if self.facts_told => AgentMessage::Reconnect(Reconnect {
                 device_id: Some(device_id.clone()),
                 protocol: PROTOCOL,
-                features: Features::all(),
+                features: self.config.features.clone(),
                 executions: self.held(),
             }),
             // The facts may have changed since an earlier process told them.
@@ -322,6 +323,7 @@ impl<J: Jitter> Machine<J> {
     fn registration(&mut self) -> Register {
         Register {
             executions: self.held(),
+            features: self.config.features.clone(),
             ..self.config.facts.registration(self.config.max_concurrent)
         }
     }

@@ -4,6 +4,7 @@
 //! faults in a second, and the same code runs behind the real socket.
 
 mod action;
+mod audit_anchor;
 mod backoff;
 mod connection;
 mod credential;
@@ -36,9 +37,10 @@ pub use state::{Condition, State, StateReason};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use askalf_proto::{AgentMessage, Executor as ExecutorKind, MAX_HELD_EXECUTIONS};
+use askalf_proto::{AgentMessage, Executor as ExecutorKind, Feature, Features, MAX_HELD_EXECUTIONS};
 
 use crate::{DeviceFacts, Timings};
+use audit_anchor::AuditAnchor;
 use backoff::Backoff;
 use credential::Credential;
 use lifecycle::Ending;
@@ -63,6 +65,8 @@ pub struct MachineConfig {
     pub outbox_entries: usize,
     /// Bytes of held results beyond which new tasks are refused.
     pub outbox_bytes: usize,
+    /// The extensions that the device announces.
+    pub features: Features,
     /// How long to wait for what.
     pub timings: Timings,
 }
@@ -79,6 +83,7 @@ impl MachineConfig {
             default_timeout: Duration::from_secs(10 * 60),
             outbox_entries: MAX_HELD_EXECUTIONS,
             outbox_bytes: 32 * 1024 * 1024,
+            features: Features::from_iter([Feature::ExecutionAck, Feature::Resume]),
             timings: Timings::default(),
         }
     }
@@ -131,6 +136,7 @@ pub struct Machine<J> {
     ending: Option<Ending>,
     scheduler: Scheduler,
     outbox: Outbox,
+    audit_anchor: AuditAnchor,
 }
 
 #[derive(Debug)]
@@ -166,6 +172,7 @@ impl<J: Jitter> Machine<J> {
             device_id: None,
             facts_told: false,
             ending: None,
+            audit_anchor: AuditAnchor::default(),
         }
     }
 
@@ -193,6 +200,7 @@ impl<J: Jitter> Machine<J> {
             Event::Persisted(execution_id) => self.outbox.persisted(&execution_id),
             Event::Output(chunk) => self.output(chunk),
             Event::TaskEnded { execution_id, end } => self.task_ended(&execution_id, end),
+            Event::AuditHead(head) => self.audit_anchor.know(head),
             Event::Command(command) => self.command(command, now),
         }
         self.settle(now);
@@ -255,6 +263,7 @@ impl<J: Jitter> Machine<J> {
     fn settle(&mut self, now: Moment) {
         self.start_waiting();
         self.send_results();
+        self.send_audit_head(now);
         self.check_end(now);
     }
 

@@ -37,6 +37,7 @@ impl Session {
     pub(crate) fn new(
         socket: SocketId,
         tries: u32,
+        features: &Features,
         registered: &Registered,
         timings: &Timings,
         now: Moment,
@@ -46,7 +47,7 @@ impl Session {
             socket,
             registered_at: now,
             tries,
-            features: Features::all().shared_with(&registered.features),
+            features: features.shared_with(&registered.features),
             round_trip: None,
             retry_after: None,
             interval,
@@ -58,8 +59,8 @@ impl Session {
     }
 
     /// The bridge has answered a registration again; the session goes on under what it says now.
-    pub(crate) fn renew(&mut self, registered: &Registered, timings: &Timings) {
-        self.features = Features::all().shared_with(&registered.features);
+    pub(crate) fn renew(&mut self, features: &Features, registered: &Registered, timings: &Timings) {
+        self.features = features.shared_with(&registered.features);
         self.interval = interval(registered, timings);
     }
 

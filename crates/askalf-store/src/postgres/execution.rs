@@ -3,10 +3,10 @@
 use askalf_bridge_auth::UnixMillis;
 use askalf_bridge_core::stores::{
     Cause, Execution, ExecutionEnd, ExecutionFilter, ExecutionStatus, ExecutionStore, Finish, Kind,
-    NewExecution, Principal, StoreError,
+    NewExecution, PendingTask, Principal, StoreError,
 };
 use async_trait::async_trait;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio_postgres::Row;
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     column,
-    execution_facts::{self, DISPATCH_AGENT, end_metadata},
+    execution_facts::{self, DISPATCH_AGENT, dispatch_metadata, end_metadata, kept_dispatch},
     reach::{self, Condition},
 };
 
@@ -105,6 +105,25 @@ impl ExecutionStore for PostgresStore {
         Ok(listed.await?)
     }
 
+    async fn pending_task(&self, id: &str) -> Result<Option<PendingTask>, StoreError> {
+        let rows = self
+            .rows(
+                "select input, metadata from forge_executions where id = $1 and status = 'pending'",
+                &[&column::text(id.to_owned())],
+            )
+            .await?;
+        let task = rows.first().map(|row| {
+            let metadata: Value = row.try_get(1)?;
+            let (executor, terms) = kept_dispatch(&metadata);
+            Ok::<_, Fault>(PendingTask {
+                executor,
+                input: row.try_get(0)?,
+                terms,
+            })
+        });
+        Ok(task.transpose()?)
+    }
+
     async fn devices_with_open_executions(&self) -> Result<Vec<String>, StoreError> {
         let rows = self
             .rows(
@@ -140,10 +159,7 @@ async fn add(session: &Session, device: &Condition, by: &str, new: NewExecution)
     let (owner, tenant): (String, String) = (owner.try_get(0)?, owner.try_get(1)?);
     let created_at = Timestamp(new.created_at);
     let agent = dispatch_agent(session, &owner, created_at).await?;
-    let mut metadata = json!({ "executor": column::text(new.executor) });
-    if let Some(timeout_ms) = new.timeout_ms {
-        metadata["timeoutMs"] = timeout_ms.into();
-    }
+    let metadata = dispatch_metadata(new.executor, new.terms);
     let added = session
         .row(
             "insert into forge_executions (id, agent_id, owner_id, status, input, metadata, device_id, created_at)

@@ -3,11 +3,11 @@
 use askalf_bridge_auth::UnixMillis;
 use askalf_bridge_core::stores::{
     Cause, Execution, ExecutionEnd, ExecutionFilter, ExecutionStatus, ExecutionStore, Finish, Kind,
-    NewExecution, Principal, StoreError,
+    NewExecution, PendingTask, Principal, StoreError,
 };
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{
     SqliteStore,
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     column,
-    execution_facts::{self, DISPATCH_AGENT, end_metadata},
+    execution_facts::{self, DISPATCH_AGENT, dispatch_metadata, end_metadata, kept_dispatch},
 };
 
 const SELECT: &str =
@@ -119,6 +119,28 @@ impl ExecutionStore for SqliteStore {
         .await
     }
 
+    async fn pending_task(&self, id: &str) -> Result<Option<PendingTask>, StoreError> {
+        let id = id.to_owned();
+        self.read(move |connection| {
+            let row: Option<(String, String)> = connection
+                .prepare_cached(
+                    "select input, metadata from forge_executions where id = ? and status = 'pending'",
+                )?
+                .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
+            Ok(row.map(|(input, metadata)| {
+                let metadata = serde_json::from_str(&metadata).unwrap_or_default();
+                let (executor, terms) = kept_dispatch(&metadata);
+                PendingTask {
+                    executor,
+                    input,
+                    terms,
+                }
+            }))
+        })
+        .await
+    }
+
     async fn devices_with_open_executions(&self) -> Result<Vec<String>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
@@ -160,10 +182,7 @@ fn add(
     let (owner, tenant) = owner.ok_or(StoreError::NotFound(Kind::Device))?;
     let created_at = timestamp::to_text(new.created_at);
     let agent = dispatch_agent(connection, &owner, &created_at)?;
-    let mut metadata = json!({ "executor": new.executor });
-    if let Some(timeout_ms) = new.timeout_ms {
-        metadata["timeoutMs"] = timeout_ms.into();
-    }
+    let metadata = dispatch_metadata(new.executor, new.terms);
     let added = connection
         .prepare_cached(
             "insert into forge_executions (id, agent_id, owner_id, status, input, metadata, device_id, created_at)
