@@ -268,9 +268,15 @@ pub(crate) async fn cancel(core: &Core, who: &Principal, id: &str) -> Result<Exe
     let mut error = "cancelled while its device was not connected";
     if ends_here {
         error = "cancelled before its device had begun";
-    } else if link.as_ref().is_some_and(|link| link.send(&message).is_ok()) {
-        tracing::info!(execution = id, by = %who, "an execution is being cancelled");
-        return Ok(execution);
+    } else if let Some(link) = &link {
+        // On record first: a device that is gone before it hears of it is told again.
+        if let Err(error) = core.store.request_cancel(who, id, core.now()).await {
+            tracing::warn!(execution = id, error = %error, "a cancel was not put on record; its device is told all the same");
+        }
+        if link.send(&message).is_ok() {
+            tracing::info!(execution = id, by = %who, "an execution is being cancelled");
+            return Ok(execution);
+        }
     }
     let end = ExecutionEnd::without_result(ExecutionStatus::Cancelled, Cause::Cancelled, error);
     let finish = core.store.finish_execution(who, id, end, core.now()).await?;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use askalf_bridge_auth::UnixMillis;
-use askalf_proto::{BridgeMessage, TaskCancel};
+use askalf_proto::{BridgeMessage, Cause, TaskCancel};
 use tokio::time::Instant;
 
 use crate::bridge::Core;
@@ -99,8 +99,12 @@ pub(crate) async fn settle_unheld(
             if link.as_ref().is_some_and(|link| link.holds(&execution.id)) {
                 continue;
             }
-            let mut end = None;
-            if execution.status == ExecutionStatus::Pending
+            let mut end = execution.cancel_requested.then(|| {
+                let why = "cancelled; its device did not say how it ended";
+                ExecutionEnd::without_result(ExecutionStatus::Cancelled, Cause::Cancelled, why)
+            });
+            if end.is_none()
+                && execution.status == ExecutionStatus::Pending
                 && let Some(link) = link.as_ref().filter(|link| link.redelivers())
             {
                 match redeliver(core, link, &execution, patience).await? {
@@ -113,10 +117,7 @@ pub(crate) async fn settle_unheld(
                 }
             }
             // A clock that was set back must not make an execution too new for as long as it had been ahead.
-            if end.is_none()
-                && since
-                    .is_some_and(|since| execution.created_at > since && execution.created_at <= core.now())
-            {
+            if since.is_some_and(|since| execution.created_at > since && execution.created_at <= core.now()) {
                 left += 1;
                 continue;
             }

@@ -1,6 +1,6 @@
 //! What both backends write and read of an execution in the same way.
 
-use askalf_bridge_core::stores::{ExecutionEnd, ExecutionFilter, StoreError, TaskTerms};
+use askalf_bridge_core::stores::{ExecutionEnd, ExecutionFilter, Principal, StoreError, TaskTerms};
 use serde_json::{Map, Value, json};
 
 use crate::column;
@@ -17,6 +17,14 @@ pub(crate) fn limit(filter: &ExecutionFilter) -> u32 {
     match filter.limit {
         0 => DEFAULT_LIMIT,
         limit => limit,
+    }
+}
+
+/// Whether a cancel is a person's act: that of a device, or of the bridge itself, is none.
+pub(crate) fn is_somebody(who: &Principal) -> bool {
+    match who {
+        Principal::LocalAdmin { .. } | Principal::Operator { .. } => true,
+        Principal::Bridge | Principal::Device { .. } => false,
     }
 }
 

@@ -309,22 +309,27 @@ impl Conversation {
     /// Takes up an execution that the device holds, or ends it there where it has ended here.
     async fn take_up(&self, device_id: &str, who: &Principal, held: &HeldExecution) {
         let id = &held.execution_id;
-        let open = match held.state {
-            HeldState::Running => self.core.store.execution_running(who, id, self.core.now()).await,
-            HeldState::Queued | HeldState::Ended => self
-                .core
-                .store
-                .execution(who, id)
-                .await
-                .map(|execution| execution.status.is_open()),
+        let store = &self.core.store;
+        let taken_up = async {
+            if held.state == HeldState::Running && !store.execution_running(who, id, self.core.now()).await? {
+                return Err(StoreError::NotFound(Kind::Execution));
+            }
+            store.execution(who, id).await
         };
-        match open {
-            Ok(true) => tracing::info!(
-                device = device_id,
-                execution = id,
-                "an execution was taken up again"
-            ),
-            Ok(false) | Err(StoreError::NotFound(_)) => self.cancel_on_device(id),
+        match taken_up.await {
+            Ok(execution) if execution.status.is_open() => {
+                tracing::info!(
+                    device = device_id,
+                    execution = id,
+                    "an execution was taken up again"
+                );
+                if execution.cancel_requested {
+                    self.tell(BridgeMessage::Cancel(TaskCancel {
+                        execution_id: id.to_owned(),
+                    }));
+                }
+            }
+            Ok(_) | Err(StoreError::NotFound(_)) => self.cancel_on_device(id),
             Err(error) => tracing::warn!(execution = id, error = %error, "an execution was not looked up"),
         }
     }

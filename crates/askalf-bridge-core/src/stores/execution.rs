@@ -35,6 +35,14 @@ pub trait ExecutionStore: Send + Sync {
         now: UnixMillis,
     ) -> Result<Finish, StoreError>;
 
+    /// Puts on record that an execution shall be cancelled, where it is open: its device is told, and told again should it be
+    /// gone before it heard. Answers whether it is open. The first request of an operator or the local admin is an
+    /// [`Act`](super::Act).
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn request_cancel(&self, who: &Principal, id: &str, now: UnixMillis) -> Result<bool, StoreError>;
+
     /// The executions, newest first, as a listing shows them: without `output`, and with no more than the first
     /// 1024 characters of `input` and `error`.
     ///
@@ -218,6 +226,8 @@ pub struct Execution {
     pub output_tokens: u64,
     /// How long it ran, in milliseconds.
     pub duration_ms: Option<u64>,
+    /// Whether somebody asked for its cancel: `metadata.cancelRequested`.
+    pub cancel_requested: bool,
     /// When it was added.
     pub created_at: UnixMillis,
     /// When the device began.

@@ -356,6 +356,10 @@ impl ExecutionStore for FaultyStore {
         store.finish_execution(who, id, end, now).await
     }
 
+    async fn request_cancel(&self, who: &Principal, id: &str, now: UnixMillis) -> Result<bool, StoreError> {
+        self.store()?.request_cancel(who, id, now).await
+    }
+
     async fn executions(
         &self,
         who: &Principal,

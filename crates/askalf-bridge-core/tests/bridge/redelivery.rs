@@ -364,6 +364,60 @@ async fn a_pending_task_is_cancelled_for_good() {
 }
 
 #[tokio::test]
+async fn a_cancel_that_the_device_did_not_hear_is_told_again_also_by_the_next_bridge() {
+    let store = memory_store();
+    let bridge = TestBridge::with(store.clone(), BridgeOptions::default()).await;
+    let key = bridge.mint("ann", &["device"]).await;
+    let mut client = come(&bridge, &key, json!([])).await;
+    let [kept, lost] = [
+        bridge.dispatch("laptop", "sleep 99").await.id,
+        bridge.dispatch("laptop", "sleep 99").await.id,
+    ];
+    for id in [&kept, &lost] {
+        client.expect("task:dispatch").await;
+        client
+            .send("execution:accepted", json!({ "executionId": id }))
+            .await;
+        bridge
+            .until("its start", "running".to_owned(), async || {
+                bridge.execution(id).await.status
+            })
+            .await;
+        let cancel = format!("/api/v1/executions/{id}/cancel");
+        assert_eq!(bridge.call("POST", &cancel, Value::Null).await.0, 202);
+    }
+    let (_, acts) = bridge.call("GET", "/api/v1/acts?limit=1", Value::Null).await;
+    assert_eq!(
+        (&acts[0]["what"], &acts[0]["subject"]),
+        (&json!("execution.cancel"), &json!(lost))
+    );
+    client.vanish();
+    bridge.kill();
+
+    let bridge = TestBridge::with(store, BridgeOptions::default()).await;
+    let held = json!([{ "executionId": kept, "state": "running" }]);
+    let mut client = come(&bridge, &key, held).await;
+    let mut told = [
+        client.expect("task:cancel").await,
+        client.expect("task:cancel").await,
+    ]
+    .map(|cancel| cancel["executionId"].as_str().unwrap().to_owned());
+    told.sort();
+    let mut both = [kept.clone(), lost.clone()];
+    both.sort();
+    assert_eq!(told, both);
+    let row = bridge.execution(&lost).await;
+    assert_eq!(
+        (row.status.as_str(), row.cause.as_deref()),
+        ("cancelled", Some("cancelled"))
+    );
+    let failed = json!({ "executionId": kept, "error": "cancelled", "cause": "cancelled" });
+    client.send("execution:failed", failed).await;
+    client.expect("execution:ack").await;
+    assert_eq!(bridge.execution(&kept).await.status, "cancelled");
+}
+
+#[tokio::test]
 async fn a_store_that_fails_at_the_return_delays_a_task_and_loses_none() {
     let store = FaultyStore::over(memory_store());
     let options = BridgeOptions {

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     column,
-    execution_facts::{self, DISPATCH_AGENT, dispatch_metadata, end_metadata, kept_dispatch},
+    execution_facts::{self, DISPATCH_AGENT, dispatch_metadata, end_metadata, is_somebody, kept_dispatch},
     reach::{self, Condition},
 };
 
@@ -66,8 +66,7 @@ impl ExecutionStore for PostgresStore {
     ) -> Result<Finish, StoreError> {
         execution_facts::refuse_open(&end)?;
         let condition = reach::executions(who).and("id = ?", [&column::text(id.to_owned())]);
-        let is_cancelled_by_somebody = end.status == ExecutionStatus::Cancelled
-            && matches!(who, Principal::LocalAdmin { .. } | Principal::Operator { .. });
+        let is_cancelled_by_somebody = end.status == ExecutionStatus::Cancelled && is_somebody(who);
         let session = self.begin().await?;
         let end = async {
             let finish = finish(&session, &condition, end, now).await?;
@@ -78,6 +77,24 @@ impl ExecutionStore for PostgresStore {
         };
         let finish = end.await;
         Ok(session.settle(finish).await?)
+    }
+
+    async fn request_cancel(&self, who: &Principal, id: &str, now: UnixMillis) -> Result<bool, StoreError> {
+        let condition = reach::executions(who).and("id = ?", [&column::text(id.to_owned())]);
+        let session = self.begin().await?;
+        let request = async {
+            let update = "update forge_executions set metadata = case jsonb_typeof(metadata)
+                   when 'object' then metadata || '{\"cancelRequested\": true}' else '{\"cancelRequested\": true}' end
+                 where status in ('pending', 'running')
+                   and (metadata -> 'cancelRequested') is distinct from 'true'::jsonb";
+            if session.update(update, &[], &condition).await? > 0 && is_somebody(who) {
+                keep_cancellation(&session, id, &who.to_string(), now).await?;
+            }
+            let status = status(&session, &condition).await?;
+            Ok(status.is_some_and(|status| status == "pending" || status == "running"))
+        };
+        let open = request.await;
+        Ok(session.settle(open).await?)
     }
 
     async fn executions(
@@ -336,6 +353,7 @@ fn read_execution(row: &Row) -> Result<Execution, Fault> {
         duration_ms: row
             .try_get::<_, Option<i32>>(12)?
             .and_then(|millis| millis.try_into().ok()),
+        cancel_requested: metadata.get("cancelRequested") == Some(&Value::Bool(true)),
         created_at: timestamp::read(row, 13)?,
         started_at: timestamp::read_optional(row, 14)?,
         completed_at: timestamp::read_optional(row, 15)?,

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     column,
-    execution_facts::{self, DISPATCH_AGENT, dispatch_metadata, end_metadata, kept_dispatch},
+    execution_facts::{self, DISPATCH_AGENT, dispatch_metadata, end_metadata, is_somebody, kept_dispatch},
 };
 
 const SELECT: &str =
@@ -72,14 +72,8 @@ impl ExecutionStore for SqliteStore {
     ) -> Result<Finish, StoreError> {
         execution_facts::refuse_open(&end)?;
         let condition = reach::executions(who).and("id = ?", [id]);
-        let canceller = match who {
-            Principal::LocalAdmin { .. } | Principal::Operator { .. }
-                if end.status == ExecutionStatus::Cancelled =>
-            {
-                Some(who.to_string())
-            }
-            _ => None,
-        };
+        let canceller =
+            (end.status == ExecutionStatus::Cancelled && is_somebody(who)).then(|| who.to_string());
         let id = id.to_owned();
         self.write(move |connection| {
             let finish = finish(connection, &condition, end, now)?;
@@ -87,6 +81,27 @@ impl ExecutionStore for SqliteStore {
                 keep_cancellation(connection, &id, by, now)?;
             }
             Ok(finish)
+        })
+        .await
+    }
+
+    async fn request_cancel(&self, who: &Principal, id: &str, now: UnixMillis) -> Result<bool, StoreError> {
+        let condition = reach::executions(who).and("id = ?", [id]);
+        let by = is_somebody(who).then(|| who.to_string());
+        let id = id.to_owned();
+        self.write(move |connection| {
+            let sql = format!(
+                "update forge_executions set metadata = json_patch(metadata, '{{\"cancelRequested\": true}}')
+                 where status in ('pending', 'running') and {}
+                   and coalesce(json_extract(metadata, '$.cancelRequested'), 0) <> 1",
+                condition.sql()
+            );
+            let changed = connection.prepare_cached(&sql)?.execute(condition.after(&[]))?;
+            if let (1.., Some(by)) = (changed, by) {
+                keep_cancellation(connection, &id, by, now)?;
+            }
+            let status = status(connection, &condition)?;
+            Ok(status.is_some_and(|status| status == "pending" || status == "running"))
         })
         .await
     }
@@ -331,6 +346,7 @@ fn read_execution(row: &Row<'_>) -> Result<Execution, Fault> {
         duration_ms: row
             .get::<_, Option<i64>>(12)?
             .and_then(|millis| millis.try_into().ok()),
+        cancel_requested: metadata.get("cancelRequested") == Some(&Value::Bool(true)),
         created_at: timestamp::from_text(&created_at)?,
         started_at: timestamp::from_optional_text(row.get(14)?)?,
         completed_at: timestamp::from_optional_text(row.get(15)?)?,

@@ -232,6 +232,7 @@ macro_rules! suite {
             an_execution_needs_a_device_within_reach
             a_repeated_id_is_a_conflict
             a_listing_is_newest_first_filtered_and_bounded
+            a_cancel_is_on_record_until_the_end
             a_pending_task_is_kept_whole_and_without_its_credentials
             a_listing_is_short_whatever_was_recorded
             devices_with_open_executions_are_found_however_many_there_are);

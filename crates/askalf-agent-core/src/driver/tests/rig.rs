@@ -20,8 +20,8 @@ use crate::driver::dial::{Dial, Stream};
 use crate::driver::{AgentOptions, DeviceIdError, DeviceIdStore, run_on};
 use crate::machine::{Command, Fault, State};
 use crate::{
-    AgentStatus, CancelSignal, CredentialSource, DeviceFacts, Endpoint, Executor, LoadedCredential,
-    NoCredential, NoCredentialKind, Route, Task, TaskEnd, TaskOutput, Timings,
+    AgentStatus, AuditHead, CancelSignal, CredentialSource, DeviceFacts, Endpoint, Executor,
+    LoadedCredential, NoCredential, NoCredentialKind, Route, Task, TaskEnd, TaskOutput, Timings,
 };
 
 pub(super) const TOKEN: &str = "sk_live_NdlPiGQ1nmIevDuBMbAnAodSO10UzbLG";
@@ -166,7 +166,18 @@ impl Agent {
         }))
     }
 
+    /// With a log of which these are the heads.
+    pub(super) fn start_auditing(heads: watch::Receiver<Option<AuditHead>>) -> Self {
+        let mut options = AgentOptions::new(facts());
+        options.audit_head = Some(heads);
+        Self::start_given(Ok((TOKEN, URL)), options)
+    }
+
     pub(super) fn start_with(credential: Result<(&str, &str), NoCredential>) -> Self {
+        Self::start_given(credential, AgentOptions::new(facts()))
+    }
+
+    fn start_given(credential: Result<(&str, &str), NoCredential>, options: AgentOptions) -> Self {
         let (dialer, dials) = pipes();
         let credential = credential.map(|(token, url)| LoadedCredential {
             token: Token::parse(token).unwrap(),
@@ -182,7 +193,7 @@ impl Agent {
         let (status_sender, status) = watch::channel(AgentStatus::starting("1.0.0", 0));
         let task = tokio::spawn(run_on(
             Arc::new(dialer),
-            AgentOptions::new(facts()),
+            options,
             credentials.clone(),
             vec![puppet.clone()],
             device_ids.clone(),
