@@ -17,7 +17,7 @@ impl Moments {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
-        Duration::from_millis(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32 & 0x7f)
+        Duration::from_millis(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32 & 0x1ff)
     }
 }
 
@@ -29,7 +29,7 @@ fn whatever_is_accepted_ends_once_though_the_bridge_is_killed_again_and_again() 
     let id = device.id()?;
     let mut moments = Moments(0x5eed);
     let accepted = Mutex::new(Vec::new());
-    for round in 0..12 {
+    for round in 0..16 {
         let (over, number) = (AtomicBool::new(false), AtomicUsize::new(0));
         let kill_at = Instant::now() + moments.next();
         std::thread::scope(|scope| -> Result<()> {
@@ -90,7 +90,7 @@ fn whatever_is_accepted_ends_once_though_the_bridge_is_killed_again_and_again() 
     }
 
     let accepted = accepted.into_inner().map_err(|_| anyhow::anyhow!("poisoned"))?;
-    ensure!(accepted.len() >= 12, "only {} were accepted", accepted.len());
+    ensure!(accepted.len() >= 16, "only {} were accepted", accepted.len());
     for (execution, input) in &accepted {
         let ended = bridge.wait_ended(execution)?;
         ensure!(
