@@ -17,7 +17,7 @@ pub enum Feature {
     /// The device names the executions that it holds when it registers or reconnects, and the bridge keeps those
     /// and ends the others.
     Resume,
-    /// The device remembers the executions it has taken across restarts, so the bridge may send a dispatch again.
+    /// The device remembers the executions that it has taken, across restarts, so the bridge may send a dispatch again.
     Redelivery,
     /// The device tells the head of its audit log with `audit:head`, and the bridge keeps it.
     AuditAnchor,
