@@ -101,8 +101,13 @@ impl ApiClient {
     }
 
     /// Sends a request whose answer is a stream.
-    pub(crate) async fn stream(&mut self, path: &str, body: &impl Serialize) -> Result<Body, Failure> {
-        Ok(self.send(Method::POST, path, Some(body)).await?.into_body())
+    pub(crate) async fn stream(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<Body, Failure> {
+        Ok(self.send(method, path, body).await?.into_body())
     }
 
     async fn send(

@@ -63,9 +63,15 @@ pub(crate) enum Command {
     Devices(Devices),
     /// Run a task on a device and stream its output
     Dispatch(Dispatch),
-    /// List, show and cancel executions
+    /// List, show, follow and cancel executions
     #[command(subcommand)]
     Executions(Executions),
+    /// Show how the bridge that runs here is doing
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Show who did what: keys, codes, users, devices and dispatches
     Audit {
         /// At most so many
@@ -119,6 +125,11 @@ pub(crate) struct Serve {
     /// Seconds that a device may be away before its open executions end as interrupted
     #[arg(long, value_name = "SECONDS", default_value_t = 150, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub grace: u64,
+
+    /// Seconds that a bridge which is told to stop waits for running tasks; it takes no new ones meanwhile. What runs on
+    /// is taken up by the next bridge. A second signal ends the wait
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub drain: u64,
 }
 
 #[derive(Debug, Args)]
@@ -171,6 +182,11 @@ pub(crate) enum Executions {
         /// Print it as JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Stream the output of an execution from now on, and exit as it does; Ctrl-C leaves it running
+    Watch {
+        /// Id of the execution
+        id: String,
     },
     /// End an execution; its whole process tree on the device goes
     Cancel {

@@ -57,6 +57,7 @@ fn run(cli: Cli) -> anyhow::Result<askalf_cli::ExitCode> {
             Command::Devices(command) => commands::devices(&home, command).await,
             Command::Dispatch(arguments) => commands::dispatch(&home, arguments).await,
             Command::Executions(command) => commands::executions(&home, command).await,
+            Command::Status { json } => commands::status(&home, json).await,
             Command::Audit { limit, json } => commands::audit(&home, limit, json).await,
             Command::Migrate(arguments) => commands::migrate(&home, arguments).await,
             Command::Backup(arguments) => commands::backup(&home, arguments).await,

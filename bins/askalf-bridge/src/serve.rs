@@ -83,6 +83,7 @@ pub(crate) async fn serve(home: &Home, arguments: Serve) -> anyhow::Result<ExitC
             None => pending().await,
         }
     };
+    let drain = Duration::from_secs(arguments.drain);
     let tcp = askalf_bridge_core::serve(
         listener,
         router(bridge.clone(), Transport::Tcp),
@@ -91,6 +92,16 @@ pub(crate) async fn serve(home: &Home, arguments: Serve) -> anyhow::Result<ExitC
     );
     let stop = async {
         stop.next().await;
+        if !drain.is_zero() {
+            tracing::info!(
+                "draining: no new tasks; waiting for those that run, at most {} s",
+                drain.as_secs()
+            );
+            tokio::select! {
+                () = bridge.drain(drain) => {}
+                () = stop.next() => {}
+            }
+        }
         tracing::info!("shutting down");
         bridge.shutdown().await;
     };

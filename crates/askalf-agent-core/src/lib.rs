@@ -13,6 +13,8 @@ mod status;
 mod task;
 mod timings;
 
+/// A line of the audit log by number, with what the log is chained by there.
+pub use askalf_proto::AuditHead;
 pub use credential::{CredentialSource, LoadedCredential, NoCredential, NoCredentialKind};
 pub use driver::{
     AgentOptions, DeviceIdError, DeviceIdStore, RedeemError, Redeemed, Redemption, Verification, Verified,

@@ -4,6 +4,8 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /healthz` | 200 `ok`; 503 while no device may come |
+//! | `GET /metrics` | 200, the numbers of [`StatusView`] in Prometheus' text format; with an operator's key |
+//! | `GET /api/v1/status` | [`StatusView`] |
 //! | `POST /api/v1/keys` [`MintKey`] | 201 [`MintedKeyView`] |
 //! | `POST /api/v1/keys/import` [`ImportKey`] | 201 [`KeyView`] |
 //! | `POST /api/v1/keys/repair` [`RepairKey`] | 200, NDJSON of [`RepairEvent`]; the local admin alone |
@@ -26,6 +28,7 @@
 //! | `POST /api/v1/executions` [`Dispatch`] | 200, NDJSON of [`DispatchEvent`]; with `detach` 202 [`ExecutionView`] |
 //! | `GET /api/v1/executions?device=&open=&limit=` | [`ExecutionView`] array, without `output`, and with at most 1024 characters of `input` and `error` |
 //! | `GET /api/v1/executions/{id}` | [`ExecutionView`] |
+//! | `GET /api/v1/executions/{id}/events` | 200, NDJSON of [`DispatchEvent`], from now on |
 //! | `POST /api/v1/executions/{id}/cancel` | 202 [`ExecutionView`] |
 //!
 //! Dashboards of the forge find their paths under `/api/v1/forge`: `GET devices`, `devices/summary` and `devices/{id}`, `DELETE
@@ -33,6 +36,8 @@
 //!
 //! Every error is [`ApiError`] with a status of 400, 401, 403, 404, 405, 408, 409, 413, 426, 429, 500 or 503; where a wait is known, 429 and 503
 //! have `Retry-After`. `limit` is 100 where it is missing, and at most 1000.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +50,37 @@ pub struct ApiError {
     pub message: String,
     /// What to do next.
     pub hint: String,
+}
+
+/// How the bridge is doing. Counts are from the start of the process; none of them names anybody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusView {
+    /// Version of the bridge.
+    pub version: String,
+    /// `idle` (not open for devices), `open`, `draining` (no new tasks) or `closing`.
+    pub phase: String,
+    /// Connections whose key was accepted.
+    pub sessions: u64,
+    /// Devices that are online.
+    pub devices: u64,
+    /// Executions that online devices hold.
+    pub executions: u64,
+    /// Devices with open executions that are away, and may come back with them.
+    pub devices_awaited: u64,
+    /// Tasks that were accepted.
+    pub dispatched: u64,
+    /// Tasks that were sent again to a device that came back without them.
+    pub redelivered: u64,
+    /// Ends of executions that were recorded.
+    pub ended: u64,
+    /// Results that were acknowledged to their devices.
+    pub acknowledged: u64,
+    /// Checks of keys that let somebody in.
+    pub checks_accepted: u64,
+    /// Checks that were refused, by their reason.
+    pub checks_refused: BTreeMap<String, u64>,
+    /// Keys that no prefix finds, as last counted.
+    pub malformed_prefixes: u64,
 }
 
 /// A key to mint.
@@ -339,6 +375,30 @@ pub struct DeviceView {
     pub last_seen_at: Option<String>,
     /// When it first registered.
     pub created_at: String,
+    /// The newest head of its audit log; absent in a listing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit_head: Option<AuditHeadView>,
+}
+
+/// The newest head that a device told of its audit log, and what contradicted it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditHeadView {
+    /// Number of the log's line.
+    pub seq: u64,
+    /// What the log is chained by at that line: 64 hex digits.
+    pub head: String,
+    /// The key under which it was told.
+    pub key_id: String,
+    /// When it came.
+    pub received_at: String,
+    /// How often the device told a head that contradicts the one kept: its log was cut, written anew or restored.
+    pub conflicts: u64,
+    /// When it last did.
+    pub last_conflict_at: Option<String>,
+    /// The number that it told then.
+    pub last_conflict_seq: Option<u64>,
+    /// The digits that it told then.
+    pub last_conflict_head: Option<String>,
 }
 
 /// A task for a device.

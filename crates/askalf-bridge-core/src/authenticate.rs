@@ -9,6 +9,7 @@ use askalf_bridge_auth::{
 };
 
 use crate::attempts::preview;
+use crate::counters::Counters;
 use crate::derivations::{Gate, GateError, Seat};
 use crate::keeper::Notes;
 use crate::stores::{Attempt, Store};
@@ -25,6 +26,7 @@ pub(crate) struct Authenticator {
     malformed: Gate,
     throttle: Throttle,
     notes: Arc<Notes>,
+    counters: Arc<Counters>,
     options: BridgeOptions,
     store: Arc<dyn Store>,
     clock: Clock,
@@ -36,6 +38,7 @@ impl Authenticator {
         options: &BridgeOptions,
         clock: Clock,
         notes: Arc<Notes>,
+        counters: Arc<Counters>,
     ) -> Self {
         let validator = Validator::new(ValidatorOptions {
             strict_scopes: options.strict_scopes,
@@ -49,6 +52,7 @@ impl Authenticator {
             malformed: Gate::new(1, SMALL_LANE_WAITING),
             throttle: Throttle::new(options.overloaded_retry_after),
             notes,
+            counters,
             options: options.clone(),
             store,
             clock,
@@ -68,6 +72,7 @@ impl Authenticator {
         let outcome = self.drive(presented, want, address).await;
         match &outcome {
             Ok(key) => {
+                self.counters.accepted.one_more();
                 self.notes.uses.count(key.key_id(), (self.clock)());
                 if let Some(digest) = key.digest_to_keep() {
                     self.notes.digests.keep(digest);
@@ -101,6 +106,7 @@ impl Authenticator {
         key_id: Option<&str>,
         address: Option<IpAddr>,
     ) {
+        self.counters.refused(rejection.reason());
         self.notes.attempts.note(Attempt {
             at: (self.clock)(),
             address: address.map(|address| address.to_canonical().to_string()),

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::BridgeOptions;
 use crate::authenticate::Authenticator;
+use crate::counters::Counters;
 use crate::grace::Grace;
 use crate::http::PairBudget;
 use crate::hub::{Hub, Router};
@@ -23,6 +24,18 @@ use crate::malformed_prefixes::MalformedPrefixes;
 use crate::stores::{Store, StoreError};
 use crate::watchers::Watchers;
 use crate::{orphans, recheck, session};
+
+/// How often a bridge that drains looks whether it has done so.
+const DRAIN_POLL: Duration = Duration::from_millis(100);
+
+/// How long the first device is told to stay away after a shutdown: about what a restart takes.
+const FIRST_BACK: Duration = Duration::from_secs(1);
+
+/// How many devices are told to come back in a second: checking the keys of so many is half of what a bridge on two cores does.
+const BACK_PER_SECOND: u32 = 1000;
+
+/// Within which all of them are told to come back: half of the default grace, counted from the start of the next bridge.
+const ALL_BACK: Duration = Duration::from_secs(30);
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> UnixMillis + Send + Sync>;
@@ -48,6 +61,7 @@ pub(crate) struct Core {
     pub(crate) grace: Arc<Grace>,
     pub(crate) turns: Turns,
     pub(crate) live_keys: Arc<LiveKeys>,
+    pub(crate) counters: Arc<Counters>,
     malformed_prefixes: MalformedPrefixes,
     notes: Arc<Notes>,
     pub(crate) pair_budget: PairBudget,
@@ -70,8 +84,21 @@ pub(crate) enum Phase {
     Idle,
     /// Open.
     Open,
+    /// Open for devices, but not for new tasks.
+    Draining,
     /// Going down.
     Closing,
+}
+
+impl Phase {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Open => "open",
+            Self::Draining => "draining",
+            Self::Closing => "closing",
+        }
+    }
 }
 
 impl Bridge {
@@ -79,12 +106,14 @@ impl Bridge {
     pub fn new(store: Arc<dyn Store>, options: BridgeOptions, clock: Clock) -> Self {
         let hub = Arc::new(Hub::default());
         let notes = Arc::<Notes>::default();
+        let counters = Arc::<Counters>::default();
         let core = Core {
             authenticator: Authenticator::new(
                 Arc::clone(&store),
                 &options,
                 Arc::clone(&clock),
                 Arc::clone(&notes),
+                Arc::clone(&counters),
             ),
             router: Arc::clone(&hub) as Arc<dyn Router>,
             hub,
@@ -92,6 +121,7 @@ impl Bridge {
             grace: Arc::default(),
             turns: Turns::default(),
             live_keys: Arc::default(),
+            counters,
             malformed_prefixes: MalformedPrefixes::default(),
             notes,
             pair_budget: PairBudget::default(),
@@ -148,14 +178,40 @@ impl Bridge {
         Ok(())
     }
 
-    /// Ends every session with `SERVER_SHUTDOWN` and close code 1001 and every stream of events; takes no new ones.
+    /// Takes no new tasks from now on, and returns once no device that is connected has one, or after `at_most`. Devices may
+    /// still come, to deliver their results. [`Bridge::shutdown`] comes next; what runs on stays open in the store, for the
+    /// next bridge to take up.
+    pub async fn drain(&self, at_most: Duration) {
+        self.core.phase.send_if_modified(|phase| {
+            let begins = *phase == Phase::Open;
+            if begins {
+                *phase = Phase::Draining;
+            }
+            begins
+        });
+        let is_busy = || self.core.hub.all().iter().any(|link| link.held_count() > 0);
+        let done = async {
+            while is_busy() {
+                tokio::time::sleep(DRAIN_POLL).await;
+            }
+        };
+        if tokio::time::timeout(at_most, done).await.is_err() {
+            tracing::warn!("tasks still run on devices; the next bridge takes them up");
+        }
+    }
+
+    /// Ends every session with `SERVER_SHUTDOWN` and close code 1001 and every stream of events; takes no new ones. Each
+    /// device is told a time of its own to come back at, so that they do not all come at once.
     /// Returns when the sessions are gone and what their checks left behind is stored; each may take
     /// [`BridgeOptions::shutdown_timeout`].
     pub async fn shutdown(&self) {
         self.core.phase.send_replace(Phase::Closing);
-        for link in self.core.hub.all() {
-            session::say_shutdown(&link);
+        let links = self.core.hub.all();
+        let count = links.len();
+        for (place, link) in links.iter().enumerate() {
+            session::say_shutdown(link, comes_back_after(place, count));
         }
+        drop(links);
         let mut live = self.core.live_sessions.subscribe();
         let gone = live.wait_for(|live| *live == 0);
         if tokio::time::timeout(self.core.options.shutdown_timeout, gone)
@@ -201,6 +257,14 @@ impl Bridge {
     pub fn shutting_down(&self) -> impl Future<Output = ()> + Send + 'static {
         self.core.closing()
     }
+}
+
+/// When the device at `place` of `count` shall come back: evenly spread, so that it needs no chance.
+fn comes_back_after(place: usize, count: usize) -> Duration {
+    let count = u32::try_from(count.max(1)).unwrap_or(u32::MAX);
+    let place = u32::try_from(place).unwrap_or(u32::MAX).min(count);
+    let window = (Duration::from_secs(1) * count / BACK_PER_SECOND).clamp(FIRST_BACK, ALL_BACK);
+    FIRST_BACK + window.mul_f64(f64::from(place) / f64::from(count))
 }
 
 impl fmt::Debug for Bridge {
@@ -299,5 +363,26 @@ impl Turns {
         let slots = self.slots.len() as u64;
         let slot = usize::try_from(self.hasher.hash_one(key_id) % slots).unwrap_or(0);
         self.slots[slot].lock().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_come_back_one_after_the_other_and_within_the_grace() {
+        assert_eq!(comes_back_after(0, 1), FIRST_BACK);
+        let few: Vec<_> = (0..4)
+            .map(|place| comes_back_after(place, 4).as_millis())
+            .collect();
+        assert_eq!(few, [1000, 1250, 1500, 1750]);
+        let gaps = |count: usize| {
+            let at = |place| comes_back_after(place, count);
+            (0..count - 1).all(|place| at(place) < at(place + 1))
+        };
+        assert!(gaps(5000) && gaps(50_000));
+        assert_eq!(comes_back_after(4999, 5000).as_secs(), 5);
+        assert!(comes_back_after(49_999, 50_000) <= FIRST_BACK + ALL_BACK);
     }
 }

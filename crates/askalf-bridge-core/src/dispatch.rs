@@ -1,25 +1,16 @@
 //! Tasks for devices: from a request to a committed row, to the device, and back as a stream of news.
 
-use std::sync::Arc;
+use askalf_proto::{BridgeMessage, Cause, EncodeError, Executor, MAX_ID, MAX_NAME, TaskCancel, TaskDispatch};
 
-use askalf_proto::{
-    BridgeMessage, Cause, EncodeError, Executor, MAX_FRAME_OUT, MAX_ID, MAX_NAME, TaskCancel, TaskDispatch,
-    clip_to_json,
-};
-use futures_util::Stream;
-use futures_util::stream;
-use tokio::time::MissedTickBehavior;
-
-use crate::api::{Dispatch, DispatchEvent};
+use crate::api::Dispatch;
 use crate::bridge::{Core, Phase};
 use crate::ids::new_id;
 use crate::link::Link;
-use crate::live_keys::KeyHold;
-use crate::orphans;
 use crate::stores::{
-    Device, Execution, ExecutionEnd, ExecutionStatus, Finish, NewExecution, Principal, StoreError,
+    Device, Execution, ExecutionEnd, ExecutionStatus, Finish, NewExecution, Principal, StoreError, TaskTerms,
 };
 use crate::watchers::Watch;
+use crate::{orphans, redelivery};
 
 /// Longest folder name that a task may ask for, in bytes: the longest path that Linux takes.
 const MAX_PATH: usize = 4096;
@@ -33,6 +24,9 @@ pub(crate) enum DispatchError {
     /// No bridge is open behind this router, so no device can be connected.
     #[error("no bridge is running that a device could be connected to")]
     BridgeUnavailable,
+    /// The bridge is going down, and takes no new tasks.
+    #[error("the bridge is going down and takes no new tasks")]
+    Draining,
     /// No device of that id or name.
     #[error("there is no device '{0}'")]
     DeviceUnknown(String),
@@ -69,6 +63,7 @@ impl DispatchError {
     pub(crate) fn id(&self) -> &'static str {
         match self {
             Self::BridgeUnavailable => "bridge-unavailable",
+            Self::Draining => "bridge-draining",
             Self::DeviceUnknown(_) => "device-unknown",
             Self::DeviceAmbiguous { .. } => "device-ambiguous",
             Self::DeviceOffline(_) => "device-offline",
@@ -84,6 +79,7 @@ impl DispatchError {
     pub(crate) fn hint(&self) -> &'static str {
         match self {
             Self::BridgeUnavailable => "start it with 'askalf-bridge serve', then try again",
+            Self::Draining => "try again in a moment, when it or the next one is up",
             Self::DeviceUnknown(_) => "list the devices with 'askalf-bridge devices list'",
             Self::DeviceAmbiguous { .. } => "use the id; 'askalf-bridge devices list' shows it",
             Self::DeviceOffline(_) => "start its agent with 'askalf-agent daemon', or try again later",
@@ -99,7 +95,7 @@ impl DispatchError {
 /// A task that has its row and is on its way, or has already failed on it: the row knows.
 pub(crate) struct Dispatched {
     pub(crate) execution: Execution,
-    watch: Watch,
+    pub(crate) watch: Watch,
 }
 
 /// Gives a task to a device. The row is committed when this returns; no row is made for a device that is not there.
@@ -108,8 +104,10 @@ pub(crate) async fn dispatch(
     who: &Principal,
     task: Dispatch,
 ) -> Result<Dispatched, DispatchError> {
-    if core.phase() != Phase::Open {
-        return Err(DispatchError::BridgeUnavailable);
+    match core.phase() {
+        Phase::Open => {}
+        Phase::Draining | Phase::Closing => return Err(DispatchError::Draining),
+        Phase::Idle => return Err(DispatchError::BridgeUnavailable),
     }
     check(&task)?;
     let device = find_device(core, who, &task.device).await?;
@@ -123,17 +121,24 @@ pub(crate) async fn dispatch(
         device_id: device.id.clone(),
         executor: executor.as_str().to_owned(),
         input: task.input.clone(),
-        timeout_ms: task.timeout_ms,
+        terms: TaskTerms {
+            timeout_ms: task.timeout_ms,
+            working_directory: task.working_directory,
+            ..TaskTerms::default()
+        },
         created_at: now,
     };
-    let message = BridgeMessage::Dispatch(on_the_wire(id.clone(), executor, task));
-    let frame = message.encode().map_err(DispatchError::InputTooLarge)?;
+    let message = on_the_wire(id.clone(), executor, task.input, row.terms.clone());
+    let frame = BridgeMessage::Dispatch(message)
+        .encode()
+        .map_err(DispatchError::InputTooLarge)?;
 
     let watch = core.watchers.watch(&id, &device.id);
     // Held before the row appears: a registration that is being settled would take the row for one that was lost.
     link.hold(&id);
     match core.store.add_execution(who, row).await {
         Ok(execution) => {
+            core.counters.dispatched.one_more();
             tracing::info!(device = device.id, execution = id, by = %who, "an execution was added");
             send(core, &link, &device, frame, &execution.id).await;
             Ok(Dispatched { execution, watch })
@@ -206,7 +211,7 @@ pub(crate) async fn find_device(
 }
 
 /// In both words of the wire: agents of the older generation read `mode`, the newer ones `executor`.
-fn on_the_wire(id: String, executor: Executor, task: Dispatch) -> TaskDispatch {
+pub(crate) fn on_the_wire(id: String, executor: Executor, input: String, terms: TaskTerms) -> TaskDispatch {
     let (mode, executor) = match executor {
         Executor::Auto => (Some(Executor::Auto), None),
         Executor::Shell | Executor::Claude => (Some(executor.clone()), Some(executor)),
@@ -216,20 +221,26 @@ fn on_the_wire(id: String, executor: Executor, task: Dispatch) -> TaskDispatch {
         execution_id: id,
         agent_id: Some(AGENT.to_owned()),
         agent_name: Some(AGENT.to_owned()),
-        input: Some(task.input),
+        input: Some(input),
+        max_turns: terms.max_turns,
+        max_budget: terms.max_budget,
         mode,
         executor,
-        timeout_ms: task.timeout_ms,
-        working_directory: task.working_directory,
-        ..TaskDispatch::default()
+        timeout_ms: terms.timeout_ms,
+        working_directory: terms.working_directory,
+        credentials: None,
     }
 }
 
 /// Sends the task over the session that was found before the row was made. Where that has ended meanwhile the device
-/// never got the task; so the row ends too, and whoever asked sees it end.
+/// never got the task: it gets it when it comes back, if it is one that may; else the row ends too, and whoever asked sees
+/// it end.
 async fn send(core: &Core, link: &Link, device: &Device, frame: String, id: &str) {
     if link.send_frame(frame).is_ok() {
         return;
+    }
+    if link.redelivers() {
+        return redelivery::after_failed_send(core, &device.id, id).await;
     }
     let end = ExecutionEnd::interrupted("interrupted: the device went away before it got the task");
     if let Err(error) = orphans::finish(core, id, end).await {
@@ -238,7 +249,8 @@ async fn send(core: &Core, link: &Link, device: &Device, frame: String, id: &str
     }
 }
 
-/// Cancels an execution. Where its device is connected the device is told, and ends it; else it ends here, at once.
+/// Cancels an execution. Where its device is connected the device is told, and ends it; else it ends here, at once. So does
+/// one that would be sent again if the device were gone before it heard of the cancel.
 pub(crate) async fn cancel(core: &Core, who: &Principal, id: &str) -> Result<Execution, DispatchError> {
     let execution = core.store.execution(who, id).await?;
     if !execution.status.is_open() {
@@ -251,138 +263,33 @@ pub(crate) async fn cancel(core: &Core, who: &Principal, id: &str) -> Result<Exe
     let message = BridgeMessage::Cancel(TaskCancel {
         execution_id: id.to_owned(),
     });
-    if link.is_some_and(|link| link.send(&message).is_ok()) {
-        tracing::info!(execution = id, by = %who, "an execution is being cancelled");
-        return Ok(execution);
+    let ends_here =
+        execution.status == ExecutionStatus::Pending && link.as_ref().is_some_and(|link| link.redelivers());
+    let mut error = "cancelled while its device was not connected";
+    if ends_here {
+        error = "cancelled before its device had begun";
+    } else if let Some(link) = &link {
+        // On record first: a device that is gone before it hears of it is told again.
+        if let Err(error) = core.store.request_cancel(who, id, core.now()).await {
+            tracing::warn!(execution = id, error = %error, "a cancel was not put on record; its device is told all the same");
+        }
+        if link.send(&message).is_ok() {
+            tracing::info!(execution = id, by = %who, "an execution is being cancelled");
+            return Ok(execution);
+        }
     }
-    let error = "cancelled while its device was not connected";
     let end = ExecutionEnd::without_result(ExecutionStatus::Cancelled, Cause::Cancelled, error);
     let finish = core.store.finish_execution(who, id, end, core.now()).await?;
     core.watchers.ended(id);
+    if let Some(link) = link {
+        // The device may have begun in this moment.
+        let _ = link.send(&message);
+    }
     let execution = core.store.execution(who, id).await?;
     match finish {
         Finish::Recorded => Ok(execution),
         Finish::AlreadyRecorded | Finish::NotYours => {
             Err(DispatchError::AlreadyEnded(execution.status.as_str()))
         }
-    }
-}
-
-impl Dispatched {
-    /// The news of the execution: `accepted` first, `ended` last. Where the bridge goes down before the end, or the
-    /// store cannot say how it ended, or the caller's key does not hold any more, the stream ends without `ended`.
-    pub(crate) fn events(
-        self,
-        core: Arc<Core>,
-        who: Principal,
-        hold: Option<Arc<KeyHold>>,
-    ) -> impl Stream<Item = DispatchEvent> + Send {
-        let mut idle = tokio::time::interval(core.options.idle_event_interval);
-        idle.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        idle.reset();
-        let state = Follow {
-            core,
-            who,
-            hold,
-            execution: self.execution,
-            watch: self.watch,
-            idle,
-            stage: Stage::First,
-            streamed: false,
-        };
-        stream::unfold(state, |mut state| async move {
-            let event = state.next().await?;
-            Some((event, state))
-        })
-    }
-}
-
-/// Resolves once the key of a caller does not hold any more.
-async fn lost(hold: Option<&KeyHold>) {
-    match hold {
-        Some(hold) => {
-            hold.lost().await;
-        }
-        None => std::future::pending().await,
-    }
-}
-
-struct Follow {
-    core: Arc<Core>,
-    who: Principal,
-    /// The key of the caller; who asks over the local socket has none.
-    hold: Option<Arc<KeyHold>>,
-    execution: Execution,
-    watch: Watch,
-    idle: tokio::time::Interval,
-    stage: Stage,
-    /// Whether output was passed on.
-    streamed: bool,
-}
-
-enum Stage {
-    First,
-    Following,
-    Over,
-}
-
-impl Follow {
-    async fn next(&mut self) -> Option<DispatchEvent> {
-        match self.stage {
-            Stage::First => {
-                self.stage = Stage::Following;
-                Some(DispatchEvent::Accepted {
-                    id: self.execution.id.clone(),
-                    device_id: self.execution.device_id.clone().unwrap_or_default(),
-                })
-            }
-            Stage::Following => self.follow().await,
-            Stage::Over => None,
-        }
-    }
-
-    async fn follow(&mut self) -> Option<DispatchEvent> {
-        tokio::select! {
-            biased;
-            () = lost(self.hold.as_deref()) => {
-                self.stage = Stage::Over;
-                return None;
-            }
-            event = self.watch.next() => {
-                self.idle.reset();
-                if event.is_some() {
-                    self.streamed |= matches!(event, Some(DispatchEvent::Output { .. } | DispatchEvent::Skipped { .. }));
-                    return event;
-                }
-            }
-            () = self.core.closing() => {}
-            _ = self.idle.tick() => {
-                // The end may have been recorded where no news of it came from.
-                if !self.has_ended().await {
-                    return Some(DispatchEvent::Idle);
-                }
-            }
-        }
-        self.stage = Stage::Over;
-        let ended = self.core.store.execution(&self.who, &self.execution.id).await;
-        match ended {
-            Ok(mut execution) if !execution.status.is_open() => {
-                let output = execution.output.take().filter(|_| !self.streamed);
-                execution.output = output.map(|output| clip_to_json(&output, MAX_FRAME_OUT).into_owned());
-                Some(DispatchEvent::Ended {
-                    execution: Box::new(execution.into()),
-                })
-            }
-            Ok(_) => None,
-            Err(error) => {
-                tracing::error!(execution = self.execution.id, error = %error, "an end could not be told");
-                None
-            }
-        }
-    }
-
-    async fn has_ended(&self) -> bool {
-        let now = self.core.store.execution(&self.who, &self.execution.id).await;
-        now.is_ok_and(|execution| !execution.status.is_open())
     }
 }

@@ -48,6 +48,11 @@ impl Grace {
         self.deadlines().by_device.contains_key(device_id)
     }
 
+    /// How many devices have one.
+    pub(crate) fn devices(&self) -> usize {
+        self.deadlines().by_device.len()
+    }
+
     /// Takes the deadlines of a device back.
     pub(crate) fn disarm(&self, device_id: &str) {
         let mut deadlines = self.deadlines();

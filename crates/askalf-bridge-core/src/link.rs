@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-use askalf_proto::{BridgeMessage, CloseCode, MAX_HELD_EXECUTIONS};
-use tokio::sync::{mpsc, watch};
+use askalf_proto::{BridgeMessage, CloseCode, Feature, Features, MAX_HELD_EXECUTIONS};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::BridgeOptions;
 
@@ -46,6 +47,10 @@ pub(crate) struct Link {
     max_bytes: usize,
     closing: watch::Sender<Option<Closing>>,
     held: Mutex<HashSet<String>>,
+    /// What both sides announced, once the device has registered.
+    features: OnceLock<Features>,
+    /// A frame has left the queue.
+    drained: Notify,
 }
 
 impl Link {
@@ -61,6 +66,8 @@ impl Link {
             max_bytes: options.outgoing_bytes,
             closing,
             held: Mutex::default(),
+            features: OnceLock::new(),
+            drained: Notify::new(),
         };
         (link, frames)
     }
@@ -73,6 +80,19 @@ impl Link {
     /// The key that it authenticated with.
     pub(crate) fn key_id(&self) -> &str {
         &self.key_id
+    }
+
+    /// Notes what both sides announced.
+    pub(crate) fn registered(&self, features: Features) {
+        let _ = self.features.set(features);
+    }
+
+    /// Whether a task whose dispatch was perhaps lost may be sent to this device again: it says what it holds, and
+    /// remembers what it has taken.
+    pub(crate) fn redelivers(&self) -> bool {
+        self.features.get().is_some_and(|features| {
+            features.contains(Feature::Resume) && features.contains(Feature::Redelivery)
+        })
     }
 
     /// Puts a message of the bridge's own into the queue of the socket; see [`Link::send_frame`].
@@ -111,9 +131,31 @@ impl Link {
         Err(LinkClosed)
     }
 
+    /// Puts a frame into the queue once at least half of that is free: many frames at once must not end the session of a
+    /// device that reads.
+    ///
+    /// # Errors
+    /// [`LinkClosed`].
+    pub(crate) async fn send_in_turn(&self, frame: String) -> Result<(), LinkClosed> {
+        loop {
+            let mut drained = pin!(self.drained.notified());
+            drained.as_mut().enable();
+            let waiting = self.waiting_bytes.load(Ordering::Relaxed);
+            let has_room = waiting == 0 || waiting.saturating_add(frame.len()) <= self.max_bytes / 2;
+            if self.is_closing() || has_room && self.outgoing.capacity() > self.outgoing.max_capacity() / 2 {
+                return self.send_frame(frame);
+            }
+            tokio::select! {
+                () = drained => {}
+                _ = self.closed() => return Err(LinkClosed),
+            }
+        }
+    }
+
     /// Notes that a frame has left the queue.
     pub(crate) fn written(&self, bytes: usize) {
         self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.drained.notify_waiters();
     }
 
     /// Ends the session, unless it ends already.
@@ -143,6 +185,11 @@ impl Link {
         self.held().insert(execution_id.to_owned());
     }
 
+    /// The same for one who would send it, of several perhaps: answers whether nobody did before.
+    pub(crate) fn claim(&self, execution_id: &str) -> bool {
+        self.held().insert(execution_id.to_owned())
+    }
+
     /// The same on the word of the device, which could name any number: beyond a bound none is added.
     pub(crate) fn hold_if_room(&self, execution_id: &str) {
         let mut held = self.held();
@@ -158,6 +205,16 @@ impl Link {
 
     pub(crate) fn holds(&self, execution_id: &str) -> bool {
         self.held().contains(execution_id)
+    }
+
+    /// How many executions are its business.
+    pub(crate) fn held_count(&self) -> usize {
+        self.held().len()
+    }
+
+    /// Whether its device has registered.
+    pub(crate) fn is_registered(&self) -> bool {
+        self.features.get().is_some()
     }
 
     fn held(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
@@ -208,6 +265,36 @@ mod tests {
         link.written(frame.len());
         link.send(&cancel("second")).unwrap();
         assert_eq!(link.send(&cancel("third")), Err(LinkClosed));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn frames_that_wait_their_turn_never_fill_the_queue() {
+        let options = BridgeOptions {
+            outgoing_frames: 4,
+            outgoing_bytes: 1000,
+            ..BridgeOptions::default()
+        };
+        let (link, mut frames) = Link::new(1, "key_1", &options);
+        let sending = async {
+            for number in 0..20 {
+                link.send_in_turn(format!("{number} {}", "x".repeat(300)))
+                    .await
+                    .unwrap();
+            }
+        };
+        let reading = async {
+            for number in 0..20 {
+                let frame = frames.recv().await.unwrap();
+                assert!(frame.starts_with(&format!("{number} ")));
+                link.written(frame.len());
+            }
+        };
+        tokio::join!(sending, reading);
+        assert!(!link.is_closing());
+        link.send_in_turn("x".repeat(300)).await.unwrap();
+        let waiting = link.send_in_turn("x".repeat(300));
+        let closing = async { link.close(Closing::Gone) };
+        assert_eq!(tokio::join!(waiting, closing).0, Err(LinkClosed));
     }
 
     #[tokio::test]

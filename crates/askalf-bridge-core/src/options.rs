@@ -37,6 +37,9 @@ pub struct BridgeOptions {
     /// the longest pause of an agent's retries fit into. Counted from the
     /// end of its socket, and from the start of the bridge.
     pub interrupted_grace: Duration,
+    /// How old a task may be that is sent again to a device that came back without it: 1 hour. An older one ends `expired`:
+    /// what somebody wanted then may not be wanted now.
+    pub redelivery_limit: Duration,
     /// How long one frame may take to be written before the peer counts as stuck: 20 s.
     pub write_timeout: Duration,
     /// How long a closed socket is kept for the peer to read the reason: 2 s.
@@ -81,6 +84,7 @@ impl Default for BridgeOptions {
             heartbeat_timeout: Duration::from_secs(90),
             heartbeats_per_scan: 10,
             interrupted_grace: Duration::from_secs(150),
+            redelivery_limit: Duration::from_secs(60 * 60),
             write_timeout: Duration::from_secs(20),
             close_timeout: Duration::from_secs(2),
             shutdown_timeout: Duration::from_secs(5),

@@ -40,6 +40,8 @@ pub enum AgentMessage {
     Failed(ExecutionFailed),
     /// `browser:*`, `desktop:*`, `vscode:*`, `mobile:*`, `rpi:*`
     Forwarded(Forwarded),
+    /// `audit:head` ([`Feature::AuditAnchor`](crate::Feature::AuditAnchor))
+    AuditHead(AuditHead),
 }
 
 /// The device says what it is. Sent once per socket.
@@ -261,6 +263,16 @@ pub struct CapabilitiesResult {
     /// Name of the device.
     #[serde(default, deserialize_with = "bounded::name", skip_serializing_if = "Option::is_none")]
     pub device_name: Option<String>,
+}
+
+/// The newest line of the device's audit log. Kept by the bridge, it shows a log whose end was cut off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditHead {
+    /// Number of the line; it only grows.
+    pub seq: u64,
+    /// What the log is chained by at that line: [`AUDIT_HEAD_LEN`](crate::AUDIT_HEAD_LEN) lower-case hex digits.
+    #[serde(deserialize_with = "bounded::hex_digest")]
+    pub head: String,
 }
 
 /// A message of another kind of device (`browser:*`, `desktop:*`, `vscode:*`, `mobile:*`, `rpi:*`): the bridge passes

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Deserializer;
 use serde::de::{self, Visitor};
 
-use crate::limits::{MAX_ID, MAX_NAME};
+use crate::limits::{AUDIT_HEAD_LEN, MAX_ID, MAX_NAME};
 
 /// A required identifier of 1 to [`MAX_ID`] bytes.
 pub(crate) fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
@@ -27,6 +27,22 @@ pub(crate) fn optional_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     deserializer
         .deserialize_option(Optional(Bounded { min: 0, max: MAX_ID }))
         .map(|id| id.filter(|id| !id.is_empty()))
+}
+
+/// A digest in [`AUDIT_HEAD_LEN`] lower-case hex digits.
+pub(crate) fn hex_digest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let digest = deserializer.deserialize_str(Bounded {
+        min: AUDIT_HEAD_LEN,
+        max: AUDIT_HEAD_LEN,
+    })?;
+    if digest
+        .bytes()
+        .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    {
+        Ok(digest)
+    } else {
+        Err(de::Error::custom("not lower-case hex digits"))
+    }
 }
 
 struct Bounded {

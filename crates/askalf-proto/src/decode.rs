@@ -112,6 +112,7 @@ pub fn decode_agent(frame: &str) -> Result<AgentMessage, DecodeError> {
         "execution:progress" => AgentMessage::Progress(envelope.payload()?),
         "execution:complete" => AgentMessage::Complete(envelope.payload()?),
         "execution:failed" => AgentMessage::Failed(envelope.payload()?),
+        "audit:head" => AgentMessage::AuditHead(envelope.small()?),
         kind if Forwarded::is_forwarded(kind) && kind.len() <= MAX_NAME => {
             AgentMessage::Forwarded(Forwarded {
                 kind: kind.to_owned(),

@@ -58,6 +58,7 @@ impl AgentMessage {
             Self::Complete(_) => "execution:complete",
             Self::Failed(_) => "execution:failed",
             Self::Forwarded(message) => &message.kind,
+            Self::AuditHead(_) => "audit:head",
         }
     }
 
@@ -79,6 +80,7 @@ impl AgentMessage {
             Self::Complete(payload) => frame(self.kind(), payload),
             Self::Failed(payload) => frame(self.kind(), payload),
             Self::Forwarded(message) => frame(self.kind(), &message.payload),
+            Self::AuditHead(payload) => frame(self.kind(), payload),
         }
     }
 }

@@ -15,8 +15,8 @@ mod text;
 mod word;
 
 pub use agent::{
-    AgentMessage, CapabilitiesResult, DeviceType, Forwarded, Heartbeat, ParseDeviceTypeError, Pong,
-    Reconnect, Register, SystemInfo,
+    AgentMessage, AuditHead, CapabilitiesResult, DeviceType, Forwarded, Heartbeat, ParseDeviceTypeError,
+    Pong, Reconnect, Register, SystemInfo,
 };
 pub use bridge::{
     BridgeError, BridgeMessage, CapabilitiesScan, Credentials, ExecutionAck, Ping, Registered, TaskCancel,
@@ -27,7 +27,8 @@ pub use decode::{DecodeError, decode_agent, decode_bridge};
 pub use encode::EncodeError;
 pub use execution::{Cause, Executor, HeldExecution, HeldState, OutputStream};
 pub use limits::{
-    MAX_CONTROL_PAYLOAD, MAX_FRAME_IN, MAX_FRAME_OUT, MAX_HELD_EXECUTIONS, MAX_ID, MAX_NAME, RESULT_OVERHEAD,
+    AUDIT_HEAD_LEN, MAX_CONTROL_PAYLOAD, MAX_FRAME_IN, MAX_FRAME_OUT, MAX_HELD_EXECUTIONS, MAX_ID, MAX_NAME,
+    RESULT_OVERHEAD,
 };
 pub use negotiation::{Feature, Features, PROTOCOL};
 pub use reports::{

@@ -21,5 +21,8 @@ pub const MAX_NAME: usize = 255;
 /// of [`MAX_CONTROL_PAYLOAD`] to what the device says of itself.
 pub const MAX_HELD_EXECUTIONS: usize = 256;
 
+/// Length of an audit log's head, in hex digits: a 256-bit digest.
+pub const AUDIT_HEAD_LEN: usize = 64;
+
 /// Bytes kept free for everything but `output` and `error` in a frame that carries a result.
 pub const RESULT_OVERHEAD: usize = 16 * 1024;

@@ -19,12 +19,15 @@ pub enum Feature {
     Resume,
     /// The device remembers the executions that it has taken, across restarts, so the bridge may send a dispatch again.
     Redelivery,
+    /// The device tells the head of its audit log with `audit:head`, and the bridge keeps it.
+    AuditAnchor,
 }
 
 words! { Feature, from_wire:
     ExecutionAck = "execution-ack",
     Resume = "resume",
     Redelivery = "redelivery",
+    AuditAnchor = "audit-anchor",
 }
 
 /// A set of features. Words that we do not know are dropped on decoding: neither side uses what the other
@@ -50,6 +53,13 @@ impl Features {
     /// Every feature of this version.
     pub fn all() -> Self {
         Feature::ALL.iter().copied().collect()
+    }
+
+    /// The set with one more feature.
+    #[must_use]
+    pub fn with(mut self, feature: Feature) -> Self {
+        self.0.insert(feature);
+        self
     }
 
     /// Whether the feature is in the set.

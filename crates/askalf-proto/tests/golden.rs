@@ -38,6 +38,7 @@ variants! { agent_variant, AGENT_VARIANTS, AgentMessage:
     Complete => "complete",
     Failed => "failed",
     Forwarded => "forwarded",
+    AuditHead => "audit_head",
 }
 
 variants! { bridge_variant, BRIDGE_VARIANTS, BridgeMessage:

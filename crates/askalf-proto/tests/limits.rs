@@ -58,6 +58,20 @@ fn a_control_payload_over_64_kib_is_refused() {
 }
 
 #[test]
+fn the_head_of_an_audit_log_is_sixty_four_lower_case_hex_digits() {
+    let head = |head: &str| {
+        decode_agent(&json!({"type": "audit:head", "payload": {"seq": 7, "head": head}}).to_string())
+    };
+    let AgentMessage::AuditHead(read) = head(&"0f".repeat(32)).unwrap() else {
+        panic!("another message")
+    };
+    assert_eq!((read.seq, read.head), (7, "0f".repeat(32)));
+    for wrong in ["0f".repeat(31), "0f".repeat(33), "0F".repeat(32), "0g".repeat(32)] {
+        assert_eq!(head(&wrong).unwrap_err().id(), "invalid-payload", "{wrong}");
+    }
+}
+
+#[test]
 fn an_identifier_over_128_bytes_is_refused() {
     let cancel = |bytes| {
         decode_bridge(

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod audit_head_rules;
 mod column;
 mod execution_facts;
 mod key_rules;

@@ -1,5 +1,6 @@
 //! The stores on PostgreSQL.
 
+mod audit_head;
 mod claim;
 mod connect;
 mod connect_error;

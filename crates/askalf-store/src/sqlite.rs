@@ -1,5 +1,6 @@
 //! The stores on SQLite.
 
+mod audit_head;
 mod backup;
 mod device;
 mod execution;

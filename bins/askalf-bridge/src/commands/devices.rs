@@ -45,7 +45,7 @@ async fn show(home: &Home, device: &str, json: bool) -> anyhow::Result<ExitCode>
         return Ok(ExitCode::Done);
     }
     let most = device.max_concurrent_tasks.to_string();
-    let rows = [
+    let mut rows = vec![
         ("id", device.id.as_str()),
         ("name", &device.device_name),
         ("status", &device.status),
@@ -58,6 +58,24 @@ async fn show(home: &Home, device: &str, json: bool) -> anyhow::Result<ExitCode>
         ("last seen", device.last_seen_at.as_deref().unwrap_or("-")),
         ("created", &device.created_at),
     ];
+    let head = device.audit_head.as_ref().map(|head| {
+        let newest = format!("{}:{} since {}", head.seq, head.head, head.received_at);
+        let conflicts = match (
+            &head.last_conflict_at,
+            head.last_conflict_seq,
+            &head.last_conflict_head,
+        ) {
+            (Some(at), Some(seq), Some(digits)) => {
+                format!("{}, the last {at}: {seq}:{digits}", head.conflicts)
+            }
+            _ => "none".to_owned(),
+        };
+        (newest, conflicts)
+    });
+    if let Some((newest, conflicts)) = &head {
+        rows.push(("audit head", newest));
+        rows.push(("audit conflicts", conflicts));
+    }
     print(&facts(&rows))?;
     Ok(ExitCode::Done)
 }

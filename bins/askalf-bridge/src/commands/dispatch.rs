@@ -1,4 +1,4 @@
-//! `dispatch`: runs a task on a device, streams its output and exits as it did.
+//! `dispatch` and `executions watch`: stream the output of a task and exit as it did.
 
 use std::io::{self, Write};
 
@@ -37,13 +37,46 @@ pub(crate) async fn dispatch(home: &Home, arguments: Dispatch) -> anyhow::Result
         print(&format!("{}\n", execution.id))?;
         return Ok(ExitCode::Done);
     }
-    let events = EventStream::new(client.stream("/api/v1/executions", &request).await?);
-    follow(home, events).await
+    let events = client
+        .stream(Method::POST, "/api/v1/executions", Some(&request))
+        .await?;
+    follow(home, EventStream::new(events), OnInterrupt::Cancel).await
 }
 
-async fn follow(home: &Home, mut events: EventStream<DispatchEvent>) -> anyhow::Result<ExitCode> {
+/// Follows an execution that goes on already, from now on.
+pub(crate) async fn watch(home: &Home, id: &str) -> anyhow::Result<ExitCode> {
+    let path = path_of("executions", id, "/events")?;
+    let mut client = ApiClient::connect(home).await?;
+    if matches!(client, ApiClient::InProcess(..)) {
+        return Err(Failure::new(
+            ExitCode::Unavailable,
+            "no bridge runs here, so no task makes progress",
+        )
+        .hint(format!(
+            "start one with 'askalf-bridge serve', or look with 'askalf-bridge executions show {id}'"
+        ))
+        .into());
+    }
+    let events = client.stream(Method::GET, &path, NOTHING).await?;
+    follow(home, EventStream::new(events), OnInterrupt::Leave).await
+}
+
+/// What an interrupt from the terminal does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OnInterrupt {
+    /// It cancels the task; the next one leaves it to itself.
+    Cancel,
+    /// It leaves the task to itself.
+    Leave,
+}
+
+async fn follow(
+    home: &Home,
+    mut events: EventStream<DispatchEvent>,
+    on_interrupt: OnInterrupt,
+) -> anyhow::Result<ExitCode> {
     let mut execution: Option<String> = None;
-    let mut interrupts = Interrupts::new()?;
+    let mut interrupts = Interrupts::new(on_interrupt)?;
     loop {
         let event = tokio::select! {
             event = events.next() => event,
@@ -84,14 +117,15 @@ async fn follow(home: &Home, mut events: EventStream<DispatchEvent>) -> anyhow::
 /// so that none is lost that comes while nobody waits.
 struct Interrupts {
     signals: askalf_cli::Interrupts,
+    /// Nothing is to be cancelled any more.
     cancelled: bool,
 }
 
 impl Interrupts {
-    fn new() -> io::Result<Self> {
+    fn new(on_interrupt: OnInterrupt) -> io::Result<Self> {
         Ok(Self {
             signals: interrupts()?,
-            cancelled: false,
+            cancelled: on_interrupt == OnInterrupt::Leave,
         })
     }
 
@@ -154,7 +188,8 @@ fn lost(execution: Option<&str>) -> Failure {
     );
     match execution {
         Some(id) => failure.hint(format!(
-            "the task may go on; look with 'askalf-bridge executions show {id}'"
+            "the task may go on: once a bridge runs again follow it with 'askalf-bridge executions watch {id}', \
+             or look with 'askalf-bridge executions show {id}'"
         )),
         None => failure.hint("look with 'askalf-bridge executions list' whether it was accepted"),
     }

@@ -1,10 +1,10 @@
-//! `executions list|show|cancel`
+//! `executions list|show|watch|cancel`
 
 use askalf_bridge_core::api::ExecutionView;
 use askalf_cli::{ExitCode, Table, print};
 use http::Method;
 
-use super::{NOTHING, note_limit, or_dash, path_of, segment, show_json};
+use super::{NOTHING, note_limit, or_dash, path_of, segment, show_json, watch};
 use crate::api_client::ApiClient;
 use crate::cli::Executions;
 use crate::home::Home;
@@ -18,6 +18,7 @@ pub(crate) async fn executions(home: &Home, command: Executions) -> anyhow::Resu
             json,
         } => list(home, device.as_deref(), open, limit, json).await,
         Executions::Show { id, json } => show(home, &id, json).await,
+        Executions::Watch { id } => watch(home, &id).await,
         Executions::Cancel { id, json } => cancel(home, &id, json).await,
     }
 }

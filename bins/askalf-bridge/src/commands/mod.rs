@@ -13,18 +13,20 @@ mod out_file;
 mod pair_codes;
 mod repair;
 mod restore;
+mod status;
 mod users;
 
 pub(crate) use audit::audit;
 pub(crate) use backup::backup;
 pub(crate) use check_config::check_config;
 pub(crate) use devices::devices;
-pub(crate) use dispatch::dispatch;
+pub(crate) use dispatch::{dispatch, watch};
 pub(crate) use executions::executions;
 pub(crate) use keys::keys;
 pub(crate) use migrate::migrate;
 pub(crate) use pair_codes::pair_codes;
 pub(crate) use restore::restore;
+pub(crate) use status::status;
 pub(crate) use users::users;
 
 use std::io::{self, Write};

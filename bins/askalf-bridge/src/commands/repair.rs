@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use askalf_bridge_core::api::{RepairEvent, RepairKey};
 use askalf_cli::{ExitCode, Failure, print, read_token};
+use http::Method;
 
 use super::{note, show_json};
 use crate::api_client::{ApiClient, gone};
@@ -18,7 +19,11 @@ pub(super) async fn repair(home: &Home, json: bool) -> anyhow::Result<ExitCode> 
         key: read_token()?.expose_secret().to_owned(),
     };
     let mut client = ApiClient::connect(home).await?;
-    let mut events = EventStream::new(client.stream("/api/v1/keys/repair", &request).await?);
+    let mut events = EventStream::new(
+        client
+            .stream(Method::POST, "/api/v1/keys/repair", Some(&request))
+            .await?,
+    );
     let mut told = Instant::now();
     loop {
         let event = match events.next().await {

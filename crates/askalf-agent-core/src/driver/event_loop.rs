@@ -5,7 +5,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use askalf_proto::{AgentMessage, Pong, decode_bridge};
+use askalf_proto::{AgentMessage, Feature, Pong, decode_bridge};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -19,7 +19,9 @@ use super::tasks::{TaskNews, Tasks};
 use super::{AgentOptions, DeviceIdStore, Parts};
 use crate::journal::{Committed, Held, JournalError, Record};
 use crate::machine::{Action, Command, Event, Fault, Machine, MachineConfig, Moment, Oddity, SocketId};
-use crate::{AgentStatus, CredentialSource, Endpoint, LoadedCredential, NoCredential, NoCredentialKind};
+use crate::{
+    AgentStatus, AuditHead, CredentialSource, Endpoint, LoadedCredential, NoCredential, NoCredentialKind,
+};
 
 /// Messages that wait for the connection beyond which the bridge is not listened to: what it says mostly wants an
 /// answer.
@@ -75,6 +77,7 @@ enum Answer {
 
 enum Wake {
     Command(Option<Command>),
+    AuditHead(Option<AuditHead>),
     Answer(Answer),
     Timeout,
     JournalDue,
@@ -101,6 +104,9 @@ impl EventLoop {
         config.max_concurrent = options.max_concurrent;
         config.default_timeout = options.default_timeout;
         config.timings = options.timings.clone();
+        if options.audit_head.is_some() {
+            config.features = config.features.with(Feature::AuditAnchor);
+        }
         Self {
             machine: Machine::new(config, SystemJitter, clock.now()),
             clock,
@@ -127,6 +133,9 @@ impl EventLoop {
     }
 
     pub(super) async fn run(mut self) {
+        if let Some(heads) = &mut self.options.audit_head {
+            heads.mark_changed();
+        }
         self.load();
         while !self.finished {
             let wake = self.wait().await;
@@ -171,6 +180,7 @@ impl EventLoop {
         tokio::select! {
             biased;
             command = next(self.commands.as_mut()) => Wake::Command(command),
+            head = newest(self.options.audit_head.as_mut()) => Wake::AuditHead(head),
             Some(Ok(answer)) = self.answers.join_next() => Wake::Answer(answer),
             Some(_) = self.farewells.join_next() => Wake::Sent,
             () = at(timer) => Wake::Timeout,
@@ -190,6 +200,8 @@ impl EventLoop {
                 self.commands = None;
                 self.tell(Event::Command(Command::Stop));
             }
+            Wake::AuditHead(Some(head)) => self.tell(Event::AuditHead(head)),
+            Wake::AuditHead(None) => {}
             Wake::Answer(answer) => self.answered(answer),
             Wake::Timeout => self.machine.handle_timeout(self.clock.now()),
             Wake::Written(execution_id) => {
@@ -542,6 +554,18 @@ fn count(number: usize) -> u32 {
 async fn next<T>(receiver: Option<&mut mpsc::Receiver<T>>) -> Option<T> {
     match receiver {
         Some(receiver) => receiver.recv().await,
+        None => pending().await,
+    }
+}
+
+/// The head of the audit log once it is another one, or never where there is no log. Cancel-safe.
+async fn newest(heads: Option<&mut watch::Receiver<Option<AuditHead>>>) -> Option<AuditHead> {
+    match heads {
+        // A log that ended has no news.
+        Some(heads) => match heads.changed().await {
+            Ok(()) => heads.borrow_and_update().clone(),
+            Err(_) => pending().await,
+        },
         None => pending().await,
     }
 }

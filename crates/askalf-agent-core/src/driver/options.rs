@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::{DeviceFacts, Timings};
+use tokio::sync::watch;
+
+use crate::{AuditHead, DeviceFacts, Timings};
 
 /// How an agent runs.
 #[derive(Debug, Clone)]
@@ -13,6 +15,8 @@ pub struct AgentOptions {
     pub max_concurrent: u32,
     /// Longest run of a task that names none; 1 s to 24 h.
     pub default_timeout: Duration,
+    /// The newest head of the device's audit log, where it keeps one: told to the bridge, at most once a minute.
+    pub audit_head: Option<watch::Receiver<Option<AuditHead>>>,
     /// How long to wait for what.
     pub timings: Timings,
 }
@@ -24,6 +28,7 @@ impl AgentOptions {
             facts,
             max_concurrent: 2,
             default_timeout: Duration::from_secs(10 * 60),
+            audit_head: None,
             timings: Timings::default(),
         }
     }

@@ -99,6 +99,8 @@ pub enum TimerReason {
     AcknowledgementOverdue,
     /// A peer that acknowledges nothing has had a result for long enough.
     ResultSettled,
+    /// Tell the newest head of the audit log.
+    AuditHead,
     /// Dial again.
     Retry,
     /// Look for a new credential.

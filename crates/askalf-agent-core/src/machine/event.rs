@@ -1,6 +1,6 @@
 //! What the machine is told.
 
-use askalf_proto::BridgeMessage;
+use askalf_proto::{AuditHead, BridgeMessage};
 
 use super::StateReason;
 use super::fault::{Fault, Oddity};
@@ -64,6 +64,8 @@ pub enum Event {
         /// How.
         end: TaskEnd,
     },
+    /// The audit log has a new head.
+    AuditHead(AuditHead),
     /// Somebody wants something of the agent.
     Command(Command),
 }

@@ -4,6 +4,7 @@
 //! faults in a second, and the same code runs behind the real socket.
 
 mod action;
+mod audit_anchor;
 mod backoff;
 mod connection;
 mod credential;
@@ -37,9 +38,10 @@ pub use state::{Condition, State, StateReason};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use askalf_proto::{AgentMessage, Executor as ExecutorKind, Features, MAX_HELD_EXECUTIONS};
+use askalf_proto::{AgentMessage, Executor as ExecutorKind, Feature, Features, MAX_HELD_EXECUTIONS};
 
 use crate::{DeviceFacts, Timings};
+use audit_anchor::AuditAnchor;
 use backoff::Backoff;
 use credential::Credential;
 use lifecycle::Ending;
@@ -82,7 +84,7 @@ impl MachineConfig {
             default_timeout: Duration::from_secs(10 * 60),
             outbox_entries: MAX_HELD_EXECUTIONS,
             outbox_bytes: 32 * 1024 * 1024,
-            features: Features::all(),
+            features: Features::from_iter([Feature::ExecutionAck, Feature::Resume, Feature::Redelivery]),
             timings: Timings::default(),
         }
     }
@@ -141,6 +143,7 @@ pub struct Machine<J> {
     journal_fault: Option<StateReason>,
     scheduler: Scheduler,
     outbox: Outbox,
+    audit_anchor: AuditAnchor,
 }
 
 #[derive(Debug)]
@@ -180,6 +183,7 @@ impl<J: Jitter> Machine<J> {
             ending: None,
             started: false,
             journal_fault: None,
+            audit_anchor: AuditAnchor::default(),
         }
     }
 
@@ -212,6 +216,7 @@ impl<J: Jitter> Machine<J> {
             Event::Persisted(execution_id) => self.outbox.persisted(&execution_id),
             Event::Output(chunk) => self.output(chunk),
             Event::TaskEnded { execution_id, end } => self.task_ended(&execution_id, end),
+            Event::AuditHead(head) => self.audit_anchor.know(head),
             Event::Command(command) => self.command(command, now),
         }
         self.settle(now);
@@ -279,6 +284,7 @@ impl<J: Jitter> Machine<J> {
     fn settle(&mut self, now: Moment) {
         self.start_waiting();
         self.send_results();
+        self.send_audit_head(now);
         self.check_end(now);
     }
 

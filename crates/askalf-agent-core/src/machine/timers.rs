@@ -24,6 +24,7 @@ impl<J: Jitter> Machine<J> {
                 consider(Some(session.next_beat()), TimerReason::Heartbeat);
                 consider(self.outbox.overdue_at(), TimerReason::AcknowledgementOverdue);
                 consider(self.outbox.settled_at(), TimerReason::ResultSettled);
+                consider(self.audit_head_due(session), TimerReason::AuditHead);
             }
             Phase::Waiting { until } => consider(Some(*until), TimerReason::Retry),
             Phase::Stopped => return None,
@@ -43,6 +44,7 @@ impl<J: Jitter> Machine<J> {
             TimerReason::Heartbeat => self.beat(now),
             TimerReason::AcknowledgementOverdue => self.outbox.check_overdue(now),
             TimerReason::ResultSettled => self.let_go_settled(now),
+            TimerReason::AuditHead => self.send_audit_head(now),
             TimerReason::Retry => self.dial(now),
             TimerReason::CredentialPoll => self.poll_credential(),
             TimerReason::StopOverdue => self.finish(now),

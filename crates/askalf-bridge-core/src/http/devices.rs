@@ -8,7 +8,7 @@ use http::StatusCode;
 
 use super::input::{Limit, PathId, UrlQuery};
 use super::{HttpError, to_the_end};
-use crate::api::DeviceView;
+use crate::api::{AuditHeadView, DeviceView};
 use crate::bridge::{Core, Phase};
 use crate::link::Closing;
 use crate::stores::{Device, DeviceStatus, Principal};
@@ -30,7 +30,11 @@ pub(super) async fn show(
     PathId(device): PathId,
 ) -> Result<Json<DeviceView>, HttpError> {
     let device = dispatch::find_device(&bridge.core, &who, &device).await?;
-    Ok(Json(as_seen(&bridge.core, device).into()))
+    let audit_head = bridge.core.store.audit_head(&who, &device.id).await?;
+    Ok(Json(DeviceView {
+        audit_head: audit_head.map(AuditHeadView::from),
+        ..as_seen(&bridge.core, device).into()
+    }))
 }
 
 pub(super) async fn remove(

@@ -11,6 +11,9 @@ use crate::api::ApiError;
 use crate::dispatch::DispatchError;
 use crate::stores::StoreError;
 
+/// After how long the next bridge may be up.
+const DRAINED: Duration = Duration::from_secs(5);
+
 /// A refusal: a status and an [`ApiError`].
 #[derive(Debug, Clone)]
 pub(crate) struct HttpError {
@@ -149,7 +152,7 @@ impl From<StoreError> for HttpError {
 impl From<DispatchError> for HttpError {
     fn from(error: DispatchError) -> Self {
         let status = match &error {
-            DispatchError::BridgeUnavailable | DispatchError::DeviceOffline(_) => {
+            DispatchError::BridgeUnavailable | DispatchError::Draining | DispatchError::DeviceOffline(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             DispatchError::DeviceUnknown(_) => StatusCode::NOT_FOUND,
@@ -159,7 +162,14 @@ impl From<DispatchError> for HttpError {
             DispatchError::NoId => StatusCode::INTERNAL_SERVER_ERROR,
             DispatchError::Store(error) => return error.clone().into(),
         };
-        Self::new(status, error.id(), error.to_string(), error.hint())
+        let wait = match error {
+            DispatchError::Draining => Some(DRAINED),
+            _ => None,
+        };
+        Self {
+            retry_after: wait,
+            ..Self::new(status, error.id(), error.to_string(), error.hint())
+        }
     }
 }
 

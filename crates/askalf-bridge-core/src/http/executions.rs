@@ -7,7 +7,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use http::StatusCode;
 use serde::Deserialize;
 
@@ -15,7 +15,8 @@ use super::input::{JsonBody, PathId, UrlQuery, bounded};
 use super::{HttpError, NDJSON};
 use crate::Bridge;
 use crate::api::{Dispatch, DispatchEvent, ExecutionView};
-use crate::dispatch;
+use crate::dispatch::{self, Dispatched};
+use crate::follow;
 use crate::live_keys::KeyHold;
 use crate::stores::{ExecutionFilter, Principal};
 
@@ -82,10 +83,25 @@ pub(super) async fn dispatch(
         return Ok((StatusCode::ACCEPTED, Json(view)).into_response());
     }
     let hold = hold.map(|Extension(hold)| hold);
-    let lines = dispatched
-        .events(core, who, hold)
-        .map(|event| Ok::<_, Infallible>(line(&event)));
-    Ok((NDJSON, Body::from_stream(lines)).into_response())
+    let Dispatched { execution, watch } = dispatched;
+    Ok(stream(follow::events(core, who, hold, execution, watch)))
+}
+
+pub(super) async fn events(
+    State(bridge): State<Bridge>,
+    Extension(who): Extension<Principal>,
+    hold: Option<Extension<Arc<KeyHold>>>,
+    PathId(id): PathId,
+) -> Result<Response, HttpError> {
+    let (execution, watch) = follow::watch(&bridge.core, &who, &id).await?;
+    let hold = hold.map(|Extension(hold)| hold);
+    let events = follow::events(bridge.core, who, hold, execution, watch);
+    Ok(stream(events))
+}
+
+fn stream(events: impl Stream<Item = DispatchEvent> + Send + 'static) -> Response {
+    let lines = events.map(|event| Ok::<_, Infallible>(line(&event)));
+    (NDJSON, Body::from_stream(lines)).into_response()
 }
 
 fn line(event: &DispatchEvent) -> Bytes {

@@ -12,6 +12,7 @@ mod pair;
 mod pair_budget;
 mod pair_codes;
 mod repair;
+mod status;
 mod trail;
 mod users;
 mod views;
@@ -84,7 +85,9 @@ pub fn router(bridge: Bridge, transport: Transport) -> Router {
         .route("/forge/api-keys/{id}/rotate", post(forge::rotate))
         .route("/executions", get(executions::list).post(executions::dispatch))
         .route("/executions/{id}", get(executions::show))
+        .route("/executions/{id}/events", get(executions::events))
         .route("/executions/{id}/cancel", post(executions::cancel))
+        .route("/status", get(status::status))
         .method_not_allowed_fallback(no_method)
         .fallback(no_route)
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -92,9 +95,14 @@ pub fn router(bridge: Bridge, transport: Transport) -> Router {
             (bridge.clone(), transport),
             caller::identify,
         ));
+    let metrics = get(status::metrics).layer(middleware::from_fn_with_state(
+        (bridge.clone(), transport),
+        caller::identify,
+    ));
     let pair = post(pair::exchange).layer(DefaultBodyLimit::max(MAX_PAIR_BODY));
     Router::new()
         .route("/healthz", get(healthz))
+        .route("/metrics", metrics)
         .route("/api/v1/pair", pair)
         .route(askalf_proto::ENDPOINT_PATH, get(session::upgrade))
         .nest("/api/v1", api)

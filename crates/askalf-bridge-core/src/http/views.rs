@@ -4,8 +4,10 @@ use askalf_bridge_auth::{UnixMillis, UserStatus};
 use askalf_proto::Cause;
 use jiff::Timestamp;
 
-use crate::api::{ActView, AttemptView, DeviceView, ExecutionView, KeyView, PairCodeView, UserView};
-use crate::stores::{Act, Attempt, Device, Execution, Key, PairCode, User};
+use crate::api::{
+    ActView, AttemptView, AuditHeadView, DeviceView, ExecutionView, KeyView, PairCodeView, UserView,
+};
+use crate::stores::{Act, Attempt, Device, Execution, KeptAuditHead, Key, PairCode, User};
 
 impl From<Key> for KeyView {
     fn from(key: Key) -> Self {
@@ -94,6 +96,26 @@ impl From<Device> for DeviceView {
             platform_capabilities: device.capabilities,
             last_seen_at: device.last_seen_at.map(rfc3339),
             created_at: rfc3339(device.created_at),
+            audit_head: None,
+        }
+    }
+}
+
+impl From<KeptAuditHead> for AuditHeadView {
+    fn from(kept: KeptAuditHead) -> Self {
+        let (at, conflict) = kept
+            .last_conflict
+            .map(|conflict| (rfc3339(conflict.at), conflict.head))
+            .unzip();
+        Self {
+            seq: kept.head.seq,
+            head: kept.head.head,
+            key_id: kept.key_id,
+            received_at: rfc3339(kept.received_at),
+            conflicts: kept.conflicts,
+            last_conflict_at: at,
+            last_conflict_seq: conflict.as_ref().map(|conflict| conflict.seq),
+            last_conflict_head: conflict.map(|conflict| conflict.head),
         }
     }
 }

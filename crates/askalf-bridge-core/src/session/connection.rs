@@ -162,7 +162,7 @@ async fn converse(
     }
     // A shutdown that began in between did not see this session.
     if core.phase() == Phase::Closing {
-        refusal::say_shutdown(&link);
+        refusal::say_shutdown(&link, core.options.unavailable_retry_after);
     }
     // Nor did a revocation.
     let hold = core.live_keys.hold(checked);

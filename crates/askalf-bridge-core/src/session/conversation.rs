@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use askalf_bridge_auth::AuthenticatedKey;
 use askalf_proto::{
-    AgentMessage, BridgeMessage, CapabilitiesScan, CloseCode, DecodeError, ErrorCode, Feature, Features,
-    Heartbeat, HeldExecution, HeldState, PROTOCOL, Reconnect, Register, Registered, TaskCancel, decode_agent,
+    AgentMessage, AuditHead, BridgeMessage, CapabilitiesScan, CloseCode, DecodeError, ErrorCode, Feature,
+    Features, Heartbeat, HeldExecution, HeldState, PROTOCOL, Reconnect, Register, Registered, TaskCancel,
+    decode_agent,
 };
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -17,7 +18,7 @@ use crate::bridge::Core;
 use crate::ids::new_id;
 use crate::link::{Closing, Link};
 use crate::orphans;
-use crate::stores::{Device, DeviceFacts, Kind, Principal, StoreError};
+use crate::stores::{Device, DeviceFacts, HeadKept, Kind, Principal, StoreError};
 
 /// Most tasks at once that a device may claim to take.
 const MAX_CONCURRENT: u32 = 1024;
@@ -110,6 +111,11 @@ impl Conversation {
             AgentMessage::Reconnect(reconnect) => self.reconnect(reconnect).await,
             AgentMessage::Heartbeat(heartbeat) => self.heartbeat(heartbeat).await,
             AgentMessage::Pong(_) => {}
+            AgentMessage::AuditHead(head) => {
+                if self.is_registered("audit:head") {
+                    self.audit_head(head).await;
+                }
+            }
             AgentMessage::Capabilities(result) => {
                 if self.is_registered("capabilities:result") {
                     self.touch(Some(&result.capabilities)).await;
@@ -235,9 +241,11 @@ impl Conversation {
         };
         self.tell(BridgeMessage::Registered(registered));
         self.scan(&device.id);
+        let features = Features::all().shared_with(features);
+        self.link.registered(features.clone());
         self.device = Some(OwnDevice {
             who: Principal::device(&self.key).registered_as(&device.id),
-            features: Features::all().shared_with(features),
+            features,
             heartbeats: 0,
             id: device.id.clone(),
         });
@@ -273,13 +281,20 @@ impl Conversation {
             self.link.hold_if_room(&held.execution_id);
         }
         let why = "interrupted: its device came back without it";
-        match orphans::end_unheld(&core, &device.id, None, why).await {
-            Ok(unheld) if unheld.ended == 0 => {}
-            Ok(unheld) => tracing::warn!(
-                device = device.id,
-                ended = unheld.ended,
-                "executions were interrupted"
-            ),
+        let patience = core.options.write_timeout;
+        match orphans::settle_unheld(&core, &device.id, None, why, patience).await {
+            Ok(unheld) => {
+                if unheld.ended > 0 {
+                    tracing::warn!(
+                        device = device.id,
+                        ended = unheld.ended,
+                        "executions were interrupted"
+                    );
+                }
+                if unheld.left > 0 {
+                    orphans::arm(&core, &device.id);
+                }
+            }
             Err(error) => {
                 tracing::error!(device = device.id, error = %error, "open executions could not be settled");
                 orphans::arm(&core, &device.id);
@@ -294,22 +309,27 @@ impl Conversation {
     /// Takes up an execution that the device holds, or ends it there where it has ended here.
     async fn take_up(&self, device_id: &str, who: &Principal, held: &HeldExecution) {
         let id = &held.execution_id;
-        let open = match held.state {
-            HeldState::Running => self.core.store.execution_running(who, id, self.core.now()).await,
-            HeldState::Queued | HeldState::Ended => self
-                .core
-                .store
-                .execution(who, id)
-                .await
-                .map(|execution| execution.status.is_open()),
+        let store = &self.core.store;
+        let taken_up = async {
+            if held.state == HeldState::Running && !store.execution_running(who, id, self.core.now()).await? {
+                return Err(StoreError::NotFound(Kind::Execution));
+            }
+            store.execution(who, id).await
         };
-        match open {
-            Ok(true) => tracing::info!(
-                device = device_id,
-                execution = id,
-                "an execution was taken up again"
-            ),
-            Ok(false) | Err(StoreError::NotFound(_)) => self.cancel_on_device(id),
+        match taken_up.await {
+            Ok(execution) if execution.status.is_open() => {
+                tracing::info!(
+                    device = device_id,
+                    execution = id,
+                    "an execution was taken up again"
+                );
+                if execution.cancel_requested {
+                    self.tell(BridgeMessage::Cancel(TaskCancel {
+                        execution_id: id.to_owned(),
+                    }));
+                }
+            }
+            Ok(_) | Err(StoreError::NotFound(_)) => self.cancel_on_device(id),
             Err(error) => tracing::warn!(execution = id, error = %error, "an execution was not looked up"),
         }
     }
@@ -372,6 +392,36 @@ impl Conversation {
                 self.nonsense(ErrorCode::DeviceNotFound, "this device was removed; register");
             }
             Err(error) => tracing::warn!(device = device.id, error = %error, "a heartbeat was not recorded"),
+        }
+    }
+
+    async fn audit_head(&mut self, head: AuditHead) {
+        let Some(device) = &self.device else { return };
+        if !device.features.contains(Feature::AuditAnchor) {
+            return self.nonsense(
+                ErrorCode::UnknownType,
+                "audit:head was not announced among the features",
+            );
+        }
+        let seq = head.seq;
+        match self
+            .core
+            .store
+            .keep_audit_head(&device.who, head, self.core.now())
+            .await
+        {
+            Ok(HeadKept::Kept | HeadKept::Unchanged) => {}
+            Ok(HeadKept::Conflict) => tracing::warn!(
+                device = device.id,
+                seq,
+                "the audit log of a device contradicts the head that is kept of it: it was cut, written anew or restored; \
+                 see 'askalf-bridge devices show'"
+            ),
+            Err(error @ StoreError::Invalid(_)) => self.nonsense(ErrorCode::InvalidJson, error.to_string()),
+            // The device tells the next head in a minute.
+            Err(error) => {
+                tracing::warn!(device = device.id, error = %error, "the head of an audit log was not kept")
+            }
         }
     }
 

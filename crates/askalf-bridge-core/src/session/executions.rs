@@ -51,7 +51,8 @@ impl Conversation {
             | AgentMessage::Reconnect(_)
             | AgentMessage::Heartbeat(_)
             | AgentMessage::Pong(_)
-            | AgentMessage::Capabilities(_) => {}
+            | AgentMessage::Capabilities(_)
+            | AgentMessage::AuditHead(_) => {}
         }
     }
 
@@ -110,6 +111,7 @@ impl Conversation {
                     cause,
                     "an execution ended"
                 );
+                self.core.counters.ended.one_more();
                 self.core.watchers.ended(id);
             }
             Ok(Finish::AlreadyRecorded) => {
@@ -151,6 +153,7 @@ impl Conversation {
         // Acknowledged in all three cases. A result that can never be recorded must not be sent for ever; and the
         // answer to another device's execution tells no more than the answer to one that never was.
         if acknowledges {
+            self.core.counters.acknowledged.one_more();
             self.tell(BridgeMessage::ExecutionAck(ExecutionAck {
                 execution_id: id.to_owned(),
             }));

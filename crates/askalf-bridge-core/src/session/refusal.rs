@@ -83,8 +83,13 @@ pub(super) fn error(code: ErrorCode, message: impl Into<String>) -> BridgeMessag
 }
 
 /// Ends a session because the bridge goes down.
-pub(crate) fn say_shutdown(link: &Link) {
-    let _ = link.send(&error(ErrorCode::ServerShutdown, "the bridge is going down"));
+pub(crate) fn say_shutdown(link: &Link, retry_after: Duration) {
+    let _ = link.send(&BridgeMessage::Error(BridgeError {
+        code: ErrorCode::ServerShutdown,
+        message: "the bridge is going down".to_owned(),
+        reason: None,
+        retry_after_ms: Some(millis(retry_after)),
+    }));
     link.close(Closing::WithCode(CloseCode::SERVER_SHUTDOWN));
 }
 

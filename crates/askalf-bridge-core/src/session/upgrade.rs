@@ -31,7 +31,7 @@ pub(crate) async fn upgrade(State(bridge): State<Bridge>, request: Request) -> R
 }
 
 fn accept(bridge: Bridge, request: Request) -> Result<Response, HttpError> {
-    if bridge.core.phase() != Phase::Open {
+    if !matches!(bridge.core.phase(), Phase::Open | Phase::Draining) {
         return Err(HttpError::bridge_unavailable());
     }
     let (mut parts, _) = request.into_parts();

@@ -35,6 +35,14 @@ pub trait ExecutionStore: Send + Sync {
         now: UnixMillis,
     ) -> Result<Finish, StoreError>;
 
+    /// Puts on record that an execution shall be cancelled, where it is open: its device is told, and told again should it be
+    /// gone before it heard. Answers whether it is open. The first request of an operator or the local admin is an
+    /// [`Act`](super::Act).
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn request_cancel(&self, who: &Principal, id: &str, now: UnixMillis) -> Result<bool, StoreError>;
+
     /// The executions, newest first, as a listing shows them: without `output`, and with no more than the first
     /// 1024 characters of `input` and `error`.
     ///
@@ -45,6 +53,13 @@ pub trait ExecutionStore: Send + Sync {
         who: &Principal,
         filter: ExecutionFilter,
     ) -> Result<Vec<Execution>, StoreError>;
+
+    /// An execution as it was dispatched, to be sent again; `None` where it is not `pending`. Only for the bridge
+    /// itself.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn pending_task(&self, id: &str) -> Result<Option<PendingTask>, StoreError>;
 
     /// The devices that have executions which have not ended, each once.
     ///
@@ -70,10 +85,37 @@ pub struct NewExecution {
     pub executor: String,
     /// What to do.
     pub input: String,
-    /// Longest run in milliseconds, kept in `metadata.timeoutMs`.
-    pub timeout_ms: Option<u64>,
+    /// What else its device is told.
+    pub terms: TaskTerms,
     /// Now.
     pub created_at: UnixMillis,
+}
+
+/// What a device is told of a task beside what to do, kept in `metadata` under the names of the wire. Credentials are
+/// never kept, only that there were some.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TaskTerms {
+    /// Longest run in milliseconds: `timeoutMs`.
+    pub timeout_ms: Option<u64>,
+    /// Folder to run in: `workingDirectory`.
+    pub working_directory: Option<String>,
+    /// Most turns of a model: `maxTurns`.
+    pub max_turns: Option<u32>,
+    /// Most cost in US dollars: `maxBudget`.
+    pub max_budget: Option<f64>,
+    /// Credentials went with the task, so it cannot be sent again: `redeliverable` is `false` then.
+    pub had_credentials: bool,
+}
+
+/// A task that its device may not have got, as it is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PendingTask {
+    /// What shall run it.
+    pub executor: String,
+    /// What to do, whole.
+    pub input: String,
+    /// What else its device is told; `None` where another program, or an older bridge, wrote the row, which does not keep all of it.
+    pub terms: Option<TaskTerms>,
 }
 
 /// How an execution ended.
@@ -184,6 +226,8 @@ pub struct Execution {
     pub output_tokens: u64,
     /// How long it ran, in milliseconds.
     pub duration_ms: Option<u64>,
+    /// Whether somebody asked for its cancel: `metadata.cancelRequested`.
+    pub cancel_requested: bool,
     /// When it was added.
     pub created_at: UnixMillis,
     /// When the device began.

@@ -1,6 +1,7 @@
 //! What the bridge keeps, as traits: keys, devices and executions. Each method takes the [`Principal`] on whose
 //! behalf it acts, and answers only what that principal may see.
 
+mod audit_head;
 mod device;
 mod execution;
 mod key;
@@ -12,10 +13,12 @@ mod user;
 use std::fmt;
 
 /// Words of the wire that the stores keep, so that a backend needs nothing but this crate.
-pub use askalf_proto::{Cause, DeviceType};
+pub use askalf_proto::{AuditHead, Cause, DeviceType};
+pub use audit_head::{AuditConflict, AuditHeadStore, HeadKept, KeptAuditHead};
 pub use device::{Device, DeviceFacts, DeviceStatus, DeviceStore};
 pub use execution::{
     Execution, ExecutionEnd, ExecutionFilter, ExecutionStatus, ExecutionStore, Finish, NewExecution,
+    PendingTask, TaskTerms,
 };
 pub use key::{Key, KeyStore, KeyUse, NewKey};
 pub use pair_code::{Exchanged, NewPairCode, PairCode, PairCodeStore};
@@ -24,9 +27,15 @@ pub use trail::{Act, Attempt, MAX_ACTS, MAX_ATTEMPTS, TrailStore};
 pub use user::{NewUser, User, UserStore};
 
 /// All stores together, as a server holds them.
-pub trait Store: KeyStore + DeviceStore + ExecutionStore + UserStore + PairCodeStore + TrailStore {}
+pub trait Store:
+    KeyStore + DeviceStore + ExecutionStore + UserStore + PairCodeStore + TrailStore + AuditHeadStore
+{
+}
 
-impl<T: KeyStore + DeviceStore + ExecutionStore + UserStore + PairCodeStore + TrailStore> Store for T {}
+impl<T> Store for T where
+    T: KeyStore + DeviceStore + ExecutionStore + UserStore + PairCodeStore + TrailStore + AuditHeadStore
+{
+}
 
 /// Why the store did not answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

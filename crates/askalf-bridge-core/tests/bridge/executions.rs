@@ -5,7 +5,7 @@ use std::time::Duration;
 use askalf_bridge_auth::UnixMillis;
 use askalf_bridge_core::BridgeOptions;
 use askalf_bridge_core::api::{DispatchEvent, ExecutionView};
-use askalf_bridge_core::stores::{DeviceStatus, NewExecution};
+use askalf_bridge_core::stores::{DeviceStatus, NewExecution, TaskTerms};
 use serde_json::{Value, json};
 
 use crate::faulty_store::FaultyStore;
@@ -609,7 +609,7 @@ async fn an_execution_ends_although_the_clock_had_been_ahead_when_it_began() {
         device_id,
         executor: "shell".to_owned(),
         input: "true".to_owned(),
-        timeout_ms: None,
+        terms: TaskTerms::default(),
         created_at: UnixMillis(NOW + 24 * 60 * 60 * 1000),
     };
     store.add_execution(&ADMIN, row).await.unwrap();
@@ -644,7 +644,7 @@ async fn a_device_that_comes_back_does_not_hide_the_executions_of_one_that_does_
             device_id: device_id.to_owned(),
             executor: "shell".to_owned(),
             input: "true".to_owned(),
-            timeout_ms: None,
+            terms: TaskTerms::default(),
             created_at: UnixMillis(created_at),
         };
         store.add_execution(&ADMIN, row).await.unwrap();

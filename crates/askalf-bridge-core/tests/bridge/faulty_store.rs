@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex};
 
 use askalf_bridge_auth::{KeyDigest, KeyPrefix, KeyRecord, Lookup, UnixMillis};
 use askalf_bridge_core::stores::{
-    Act, Attempt, Device, DeviceFacts, DeviceStore, Exchanged, Execution, ExecutionEnd, ExecutionFilter,
-    ExecutionStore, Finish, Key, KeyStore, KeyUse, NewExecution, NewKey, NewPairCode, NewUser, PairCode,
-    PairCodeStore, Principal, Store, StoreError, TrailStore, User, UserStore,
+    Act, Attempt, AuditHead, AuditHeadStore, Device, DeviceFacts, DeviceStore, Exchanged, Execution,
+    ExecutionEnd, ExecutionFilter, ExecutionStore, Finish, HeadKept, KeptAuditHead, Key, KeyStore, KeyUse,
+    NewExecution, NewKey, NewPairCode, NewUser, PairCode, PairCodeStore, PendingTask, Principal, Store,
+    StoreError, TrailStore, User, UserStore,
 };
 use async_trait::async_trait;
 use serde_json::{Map, Value};
@@ -23,6 +24,8 @@ pub(crate) struct FaultyStore {
     change: Mutex<fn(&mut KeyRecord)>,
     /// When the end of an execution was refused.
     pub(crate) end_refused: Notify,
+    /// When a listing of executions was refused.
+    pub(crate) listing_refused: Notify,
     /// When live keys were asked for.
     pub(crate) rechecked: Notify,
     /// After keys were looked up.
@@ -31,6 +34,8 @@ pub(crate) struct FaultyStore {
     pub(crate) offline: Gate,
     /// Before executions are listed.
     pub(crate) listing: Gate,
+    /// After an execution was added, before its adder knows.
+    pub(crate) added: Gate,
 }
 
 pub(crate) struct Gate {
@@ -76,10 +81,12 @@ impl FaultyStore {
             lookups: Mutex::default(),
             change: Mutex::new(|_| ()),
             end_refused: Notify::new(),
+            listing_refused: Notify::new(),
             rechecked: Notify::new(),
             looked_up: Gate::new(),
             offline: Gate::new(),
             listing: Gate::new(),
+            added: Gate::new(),
         })
     }
 
@@ -250,6 +257,26 @@ impl TrailStore for FaultyStore {
 }
 
 #[async_trait]
+impl AuditHeadStore for FaultyStore {
+    async fn keep_audit_head(
+        &self,
+        who: &Principal,
+        head: AuditHead,
+        now: UnixMillis,
+    ) -> Result<HeadKept, StoreError> {
+        self.store()?.keep_audit_head(who, head, now).await
+    }
+
+    async fn audit_head(
+        &self,
+        who: &Principal,
+        device_id: &str,
+    ) -> Result<Option<KeptAuditHead>, StoreError> {
+        self.store()?.audit_head(who, device_id).await
+    }
+}
+
+#[async_trait]
 impl DeviceStore for FaultyStore {
     async fn register_device(
         &self,
@@ -304,7 +331,9 @@ impl DeviceStore for FaultyStore {
 #[async_trait]
 impl ExecutionStore for FaultyStore {
     async fn add_execution(&self, who: &Principal, execution: NewExecution) -> Result<Execution, StoreError> {
-        self.store()?.add_execution(who, execution).await
+        let added = self.store()?.add_execution(who, execution).await;
+        self.added.pass().await;
+        added
     }
 
     async fn execution_running(
@@ -327,13 +356,22 @@ impl ExecutionStore for FaultyStore {
         store.finish_execution(who, id, end, now).await
     }
 
+    async fn request_cancel(&self, who: &Principal, id: &str, now: UnixMillis) -> Result<bool, StoreError> {
+        self.store()?.request_cancel(who, id, now).await
+    }
+
     async fn executions(
         &self,
         who: &Principal,
         filter: ExecutionFilter,
     ) -> Result<Vec<Execution>, StoreError> {
         self.listing.pass().await;
-        self.store()?.executions(who, filter).await
+        let store = self.store().inspect_err(|_| self.listing_refused.notify_one())?;
+        store.executions(who, filter).await
+    }
+
+    async fn pending_task(&self, id: &str) -> Result<Option<PendingTask>, StoreError> {
+        self.store()?.pending_task(id).await
     }
 
     async fn devices_with_open_executions(&self) -> Result<Vec<String>, StoreError> {

@@ -231,6 +231,13 @@ pub(crate) fn modern(name: &str, executions: Value) -> Value {
     })
 }
 
+/// A registration of an agent that remembers what it has taken, and holds `executions`.
+pub(crate) fn durable(name: &str, executions: Value) -> Value {
+    let mut registration = modern(name, executions);
+    registration["features"] = json!(["execution-ack", "resume", "redelivery", "audit-anchor"]);
+    registration
+}
+
 /// A registration of an agent of the older generation.
 pub(crate) fn old(name: &str) -> Value {
     json!({ "deviceName": name, "hostname": "host", "os": "linux", "capabilities": { "shell": true } })

@@ -5,7 +5,11 @@ mod api;
 #[cfg(test)]
 mod attempts;
 #[cfg(test)]
+mod audit_heads;
+#[cfg(test)]
 mod authentication;
+#[cfg(test)]
+mod draining;
 #[cfg(test)]
 mod executions;
 #[cfg(test)]
@@ -27,8 +31,12 @@ mod presence;
 #[cfg(test)]
 mod recheck;
 #[cfg(test)]
+mod redelivery;
+#[cfg(test)]
 mod returning;
 #[cfg(test)]
 mod server;
+#[cfg(test)]
+mod status;
 #[cfg(test)]
 mod tls;

@@ -253,6 +253,9 @@ async fn remove(session: &Session, condition: &Condition, by: &str, now: UnixMil
         [id],
     );
     key::revoke(session, &bound, by, now).await?;
+    session
+        .execute("delete from askalf_audit_heads where device_id = $1", &[&id])
+        .await?;
     NewAct {
         at: now,
         by,

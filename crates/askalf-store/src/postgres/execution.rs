@@ -3,10 +3,10 @@
 use askalf_bridge_auth::UnixMillis;
 use askalf_bridge_core::stores::{
     Cause, Execution, ExecutionEnd, ExecutionFilter, ExecutionStatus, ExecutionStore, Finish, Kind,
-    NewExecution, Principal, StoreError,
+    NewExecution, PendingTask, Principal, StoreError,
 };
 use async_trait::async_trait;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio_postgres::Row;
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     column,
-    execution_facts::{self, DISPATCH_AGENT, end_metadata},
+    execution_facts::{self, DISPATCH_AGENT, dispatch_metadata, end_metadata, is_somebody, kept_dispatch},
     reach::{self, Condition},
 };
 
@@ -66,8 +66,7 @@ impl ExecutionStore for PostgresStore {
     ) -> Result<Finish, StoreError> {
         execution_facts::refuse_open(&end)?;
         let condition = reach::executions(who).and("id = ?", [&column::text(id.to_owned())]);
-        let is_cancelled_by_somebody = end.status == ExecutionStatus::Cancelled
-            && matches!(who, Principal::LocalAdmin { .. } | Principal::Operator { .. });
+        let is_cancelled_by_somebody = end.status == ExecutionStatus::Cancelled && is_somebody(who);
         let session = self.begin().await?;
         let end = async {
             let finish = finish(&session, &condition, end, now).await?;
@@ -78,6 +77,24 @@ impl ExecutionStore for PostgresStore {
         };
         let finish = end.await;
         Ok(session.settle(finish).await?)
+    }
+
+    async fn request_cancel(&self, who: &Principal, id: &str, now: UnixMillis) -> Result<bool, StoreError> {
+        let condition = reach::executions(who).and("id = ?", [&column::text(id.to_owned())]);
+        let session = self.begin().await?;
+        let request = async {
+            let update = "update forge_executions set metadata = case jsonb_typeof(metadata)
+                   when 'object' then metadata || '{\"cancelRequested\": true}' else '{\"cancelRequested\": true}' end
+                 where status in ('pending', 'running')
+                   and (metadata -> 'cancelRequested') is distinct from 'true'::jsonb";
+            if session.update(update, &[], &condition).await? > 0 && is_somebody(who) {
+                keep_cancellation(&session, id, &who.to_string(), now).await?;
+            }
+            let status = status(&session, &condition).await?;
+            Ok(status.is_some_and(|status| status == "pending" || status == "running"))
+        };
+        let open = request.await;
+        Ok(session.settle(open).await?)
     }
 
     async fn executions(
@@ -103,6 +120,25 @@ impl ExecutionStore for PostgresStore {
             |execution| execution.input.len() + execution.error.as_ref().map_or(0, String::len),
         );
         Ok(listed.await?)
+    }
+
+    async fn pending_task(&self, id: &str) -> Result<Option<PendingTask>, StoreError> {
+        let rows = self
+            .rows(
+                "select input, metadata from forge_executions where id = $1 and status = 'pending'",
+                &[&column::text(id.to_owned())],
+            )
+            .await?;
+        let task = rows.first().map(|row| {
+            let metadata: Value = row.try_get(1)?;
+            let (executor, terms) = kept_dispatch(&metadata);
+            Ok::<_, Fault>(PendingTask {
+                executor,
+                input: row.try_get(0)?,
+                terms,
+            })
+        });
+        Ok(task.transpose()?)
     }
 
     async fn devices_with_open_executions(&self) -> Result<Vec<String>, StoreError> {
@@ -140,10 +176,7 @@ async fn add(session: &Session, device: &Condition, by: &str, new: NewExecution)
     let (owner, tenant): (String, String) = (owner.try_get(0)?, owner.try_get(1)?);
     let created_at = Timestamp(new.created_at);
     let agent = dispatch_agent(session, &owner, created_at).await?;
-    let mut metadata = json!({ "executor": column::text(new.executor) });
-    if let Some(timeout_ms) = new.timeout_ms {
-        metadata["timeoutMs"] = timeout_ms.into();
-    }
+    let metadata = dispatch_metadata(new.executor, new.terms);
     let added = session
         .row(
             "insert into forge_executions (id, agent_id, owner_id, status, input, metadata, device_id, created_at)
@@ -320,6 +353,7 @@ fn read_execution(row: &Row) -> Result<Execution, Fault> {
         duration_ms: row
             .try_get::<_, Option<i32>>(12)?
             .and_then(|millis| millis.try_into().ok()),
+        cancel_requested: metadata.get("cancelRequested") == Some(&Value::Bool(true)),
         created_at: timestamp::read(row, 13)?,
         started_at: timestamp::read_optional(row, 14)?,
         completed_at: timestamp::read_optional(row, 15)?,

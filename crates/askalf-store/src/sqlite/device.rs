@@ -248,6 +248,9 @@ fn remove(connection: &Connection, condition: &Condition, by: &str, now: UnixMil
     connection
         .prepare_cached("delete from agent_devices where id = ?")?
         .execute([&device.id])?;
+    connection
+        .prepare_cached("delete from askalf_audit_heads where device_id = ?")?
+        .execute([&device.id])?;
     NewAct {
         at: now,
         by: by.to_owned(),

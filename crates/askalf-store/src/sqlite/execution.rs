@@ -3,11 +3,11 @@
 use askalf_bridge_auth::UnixMillis;
 use askalf_bridge_core::stores::{
     Cause, Execution, ExecutionEnd, ExecutionFilter, ExecutionStatus, ExecutionStore, Finish, Kind,
-    NewExecution, Principal, StoreError,
+    NewExecution, PendingTask, Principal, StoreError,
 };
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{
     SqliteStore,
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     column,
-    execution_facts::{self, DISPATCH_AGENT, end_metadata},
+    execution_facts::{self, DISPATCH_AGENT, dispatch_metadata, end_metadata, is_somebody, kept_dispatch},
 };
 
 const SELECT: &str =
@@ -72,14 +72,8 @@ impl ExecutionStore for SqliteStore {
     ) -> Result<Finish, StoreError> {
         execution_facts::refuse_open(&end)?;
         let condition = reach::executions(who).and("id = ?", [id]);
-        let canceller = match who {
-            Principal::LocalAdmin { .. } | Principal::Operator { .. }
-                if end.status == ExecutionStatus::Cancelled =>
-            {
-                Some(who.to_string())
-            }
-            _ => None,
-        };
+        let canceller =
+            (end.status == ExecutionStatus::Cancelled && is_somebody(who)).then(|| who.to_string());
         let id = id.to_owned();
         self.write(move |connection| {
             let finish = finish(connection, &condition, end, now)?;
@@ -87,6 +81,27 @@ impl ExecutionStore for SqliteStore {
                 keep_cancellation(connection, &id, by, now)?;
             }
             Ok(finish)
+        })
+        .await
+    }
+
+    async fn request_cancel(&self, who: &Principal, id: &str, now: UnixMillis) -> Result<bool, StoreError> {
+        let condition = reach::executions(who).and("id = ?", [id]);
+        let by = is_somebody(who).then(|| who.to_string());
+        let id = id.to_owned();
+        self.write(move |connection| {
+            let sql = format!(
+                "update forge_executions set metadata = json_patch(metadata, '{{\"cancelRequested\": true}}')
+                 where status in ('pending', 'running') and {}
+                   and coalesce(json_extract(metadata, '$.cancelRequested'), 0) <> 1",
+                condition.sql()
+            );
+            let changed = connection.prepare_cached(&sql)?.execute(condition.after(&[]))?;
+            if let (1.., Some(by)) = (changed, by) {
+                keep_cancellation(connection, &id, by, now)?;
+            }
+            let status = status(connection, &condition)?;
+            Ok(status.is_some_and(|status| status == "pending" || status == "running"))
         })
         .await
     }
@@ -115,6 +130,28 @@ impl ExecutionStore for SqliteStore {
                 read_execution,
                 |execution| execution.input.len() + execution.error.as_ref().map_or(0, String::len),
             )
+        })
+        .await
+    }
+
+    async fn pending_task(&self, id: &str) -> Result<Option<PendingTask>, StoreError> {
+        let id = id.to_owned();
+        self.read(move |connection| {
+            let row: Option<(String, String)> = connection
+                .prepare_cached(
+                    "select input, metadata from forge_executions where id = ? and status = 'pending'",
+                )?
+                .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
+            Ok(row.map(|(input, metadata)| {
+                let metadata = serde_json::from_str(&metadata).unwrap_or_default();
+                let (executor, terms) = kept_dispatch(&metadata);
+                PendingTask {
+                    executor,
+                    input,
+                    terms,
+                }
+            }))
         })
         .await
     }
@@ -160,10 +197,7 @@ fn add(
     let (owner, tenant) = owner.ok_or(StoreError::NotFound(Kind::Device))?;
     let created_at = timestamp::to_text(new.created_at);
     let agent = dispatch_agent(connection, &owner, &created_at)?;
-    let mut metadata = json!({ "executor": new.executor });
-    if let Some(timeout_ms) = new.timeout_ms {
-        metadata["timeoutMs"] = timeout_ms.into();
-    }
+    let metadata = dispatch_metadata(new.executor, new.terms);
     let added = connection
         .prepare_cached(
             "insert into forge_executions (id, agent_id, owner_id, status, input, metadata, device_id, created_at)
@@ -312,6 +346,7 @@ fn read_execution(row: &Row<'_>) -> Result<Execution, Fault> {
         duration_ms: row
             .get::<_, Option<i64>>(12)?
             .and_then(|millis| millis.try_into().ok()),
+        cancel_requested: metadata.get("cancelRequested") == Some(&Value::Bool(true)),
         created_at: timestamp::from_text(&created_at)?,
         started_at: timestamp::from_optional_text(row.get(14)?)?,
         completed_at: timestamp::from_optional_text(row.get(15)?)?,

@@ -159,7 +159,7 @@ async fn what_others_keep_in_metadata_stays() {
     assert_eq!(
         column(&client, "select metadata::text from forge_executions order by id").await,
         [
-            r#"{"cause": "interrupted", "planId": "p", "executor": "shell", "timeoutMs": 60000}"#,
+            r#"{"cause": "interrupted", "planId": "p", "executor": "shell", "timeoutMs": 60000, "redeliverable": true}"#,
             r#"{"cause": "interrupted"}"#
         ]
     );

@@ -79,7 +79,7 @@ async fn rows_are_those_that_the_forge_would_read() {
     let metadata = written["metadata"].take();
     assert_eq!(
         serde_json::from_str::<Value>(metadata.as_str().unwrap()).unwrap(),
-        json!({ "executor": "shell", "timeoutMs": 60_000, "cause": "signal", "exitCode": -1, "signal": 9 })
+        json!({ "executor": "shell", "timeoutMs": 60_000, "redeliverable": true, "cause": "signal", "exitCode": -1, "signal": 9 })
     );
     assert_eq!(
         written,

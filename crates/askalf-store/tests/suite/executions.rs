@@ -1,10 +1,11 @@
 use std::sync::Arc;
 
 use askalf_bridge_core::stores::{
-    Cause, ExecutionEnd, ExecutionFilter, ExecutionStatus, Finish, Kind, Principal, StoreError,
+    Cause, ExecutionEnd, ExecutionFilter, ExecutionStatus, Finish, Kind, NewExecution, PendingTask,
+    Principal, StoreError, TaskTerms,
 };
 
-use super::{ADMIN, NOW, Shared, device_of, dispatched, execution, later, operator, registered};
+use super::{ADMIN, NOW, Shared, acts, device_of, dispatched, execution, later, operator, registered};
 
 fn completed(output: &str) -> ExecutionEnd {
     ExecutionEnd {
@@ -363,6 +364,96 @@ pub(crate) async fn a_listing_is_newest_first_filtered_and_bounded(store: Shared
     assert_eq!(listed(&ADMIN, None, false, 0).await.len(), 100);
     assert_eq!(listed(&ADMIN, None, false, u32::MAX).await.len(), 103);
     assert_eq!(listed(&one, Some("dev_2"), false, 0).await, [""; 0]);
+}
+
+pub(crate) async fn a_cancel_is_on_record_until_the_end(store: Shared) {
+    let (who, _) = registered(&*store, "ann", "key_1", "dev_1").await;
+    let added = dispatched(&*store, "exec_1", "dev_1").await;
+    assert!(!added.cancel_requested);
+    for (principal, open) in [
+        (operator("bob"), false),
+        (operator("gil"), false),
+        (operator("ann"), true),
+    ] {
+        let asked = store
+            .request_cancel(&principal, "exec_1", later(1))
+            .await
+            .unwrap();
+        assert_eq!(asked, open, "{principal}");
+        let row = store.execution(&ADMIN, "exec_1").await.unwrap();
+        assert_eq!(row.cancel_requested, open, "{principal}");
+        assert_eq!(
+            (row.status, row.executor.as_deref()),
+            (ExecutionStatus::Pending, Some("shell"))
+        );
+    }
+    store.execution_running(&who, "exec_1", later(2)).await.unwrap();
+    assert!(store.request_cancel(&ADMIN, "exec_1", later(3)).await.unwrap());
+    let open = ExecutionFilter {
+        open_only: true,
+        ..ExecutionFilter::default()
+    };
+    assert!(
+        store.executions(&ADMIN, open).await.unwrap()[0].cancel_requested,
+        "a listing tells it too"
+    );
+    assert_eq!(
+        acts(&*store, 2).await,
+        [
+            "user ann with key key_op_ann: execution.cancel exec_1",
+            "uid 0: execution.dispatch exec_1"
+        ],
+        "the first request alone is an act"
+    );
+    store
+        .finish_execution(&who, "exec_1", completed("just in time"), later(4))
+        .await
+        .unwrap();
+    assert!(!store.request_cancel(&ADMIN, "exec_1", later(5)).await.unwrap());
+    assert!(!store.request_cancel(&ADMIN, "exec_none", later(5)).await.unwrap());
+    assert_eq!(acts(&*store, 10).await.len(), 3);
+}
+
+pub(crate) async fn a_pending_task_is_kept_whole_and_without_its_credentials(store: Shared) {
+    let (who, _) = registered(&*store, "ann", "key_1", "dev_1").await;
+    let terms = TaskTerms {
+        timeout_ms: Some(60_000),
+        working_directory: Some("/srv/Grüße".to_owned()),
+        max_turns: Some(7),
+        max_budget: Some(1.25),
+        had_credentials: false,
+    };
+    let task = |id: &str, terms: &TaskTerms| NewExecution {
+        executor: "claude".to_owned(),
+        input: "x".repeat(5000),
+        terms: terms.clone(),
+        ..execution(id, "dev_1")
+    };
+    store.add_execution(&ADMIN, task("exec_1", &terms)).await.unwrap();
+    let kept = |terms: TaskTerms| PendingTask {
+        executor: "claude".to_owned(),
+        input: "x".repeat(5000),
+        terms: Some(terms),
+    };
+    assert_eq!(store.pending_task("exec_1").await.unwrap(), Some(kept(terms)));
+    let secret = TaskTerms {
+        had_credentials: true,
+        ..TaskTerms::default()
+    };
+    store
+        .add_execution(&ADMIN, task("exec_2", &secret))
+        .await
+        .unwrap();
+    assert_eq!(store.pending_task("exec_2").await.unwrap(), Some(kept(secret)));
+
+    store.execution_running(&who, "exec_1", later(1)).await.unwrap();
+    assert_eq!(store.pending_task("exec_1").await.unwrap(), None);
+    store
+        .finish_execution(&who, "exec_2", completed("done"), later(2))
+        .await
+        .unwrap();
+    assert_eq!(store.pending_task("exec_2").await.unwrap(), None);
+    assert_eq!(store.pending_task("exec_none").await.unwrap(), None);
 }
 
 pub(crate) async fn a_listing_is_short_whatever_was_recorded(store: Shared) {

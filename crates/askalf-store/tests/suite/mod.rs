@@ -1,6 +1,7 @@
 //! What every backend must do, written once. A backend opens a store that was seeded with [`SEED`] and runs each test on
 //! a fresh one: `suite!(open)`, where `open` is an async function that answers the store and what keeps it alive.
 
+pub(crate) mod audit_heads;
 pub(crate) mod devices;
 pub(crate) mod executions;
 pub(crate) mod keys;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use askalf_bridge_auth::{KeyHash, KeyPrefix, Scopes, UnixMillis};
 use askalf_bridge_core::stores::{
     Device, DeviceFacts, DeviceType, Execution, Key, KeyUse, NewExecution, NewKey, Principal, Store,
+    TaskTerms,
 };
 
 /// Two tenants; ann and bob of one, gil of the other; sue is suspended. Portable SQL.
@@ -108,7 +110,10 @@ pub(crate) fn execution(id: &str, device_id: &str) -> NewExecution {
         device_id: device_id.to_owned(),
         executor: "shell".to_owned(),
         input: "uname -a".to_owned(),
-        timeout_ms: Some(60_000),
+        terms: TaskTerms {
+            timeout_ms: Some(60_000),
+            ..TaskTerms::default()
+        },
         created_at: NOW,
     }
 }
@@ -208,6 +213,12 @@ macro_rules! suite {
             attempts_are_forgotten_by_age_and_by_number
             each_act_is_on_the_trail_within_the_reach_of_its_owner
             what_failed_is_no_act);
+        $crate::suite!(@tests $open, audit_heads:
+            a_head_moves_on_and_never_back
+            a_new_key_begins_a_new_row_and_tells_where_it_is_behind
+            a_flood_of_conflicts_is_one_act_an_hour
+            a_head_is_told_by_its_device_and_seen_by_its_owner_alone
+            a_removed_device_leaves_no_head);
         $crate::suite!(@tests $open, executions:
             an_execution_goes_from_pending_to_its_end
             a_late_end_changes_nothing
@@ -221,6 +232,8 @@ macro_rules! suite {
             an_execution_needs_a_device_within_reach
             a_repeated_id_is_a_conflict
             a_listing_is_newest_first_filtered_and_bounded
+            a_cancel_is_on_record_until_the_end
+            a_pending_task_is_kept_whole_and_without_its_credentials
             a_listing_is_short_whatever_was_recorded
             devices_with_open_executions_are_found_however_many_there_are);
     };

@@ -1,5 +1,6 @@
 //! The driver against a small bridge in the same process, over streams in memory and a clock that jumps.
 
+mod audit_head;
 mod bad_input;
 mod journal;
 mod logs;

@@ -22,8 +22,8 @@ use crate::journal::Held;
 use crate::journal::memory::MemoryJournal;
 use crate::machine::{Command, Fault, State};
 use crate::{
-    AgentStatus, CancelSignal, CredentialSource, DeviceFacts, Endpoint, Executor, LoadedCredential,
-    NoCredential, NoCredentialKind, Route, Task, TaskEnd, TaskOutput, Timings,
+    AgentStatus, AuditHead, CancelSignal, CredentialSource, DeviceFacts, Endpoint, Executor,
+    LoadedCredential, NoCredential, NoCredentialKind, Route, Task, TaskEnd, TaskOutput, Timings,
 };
 
 pub(super) const TOKEN: &str = "sk_live_NdlPiGQ1nmIevDuBMbAnAodSO10UzbLG";
@@ -169,6 +169,13 @@ impl Agent {
         }))
     }
 
+    /// With a log of which these are the heads.
+    pub(super) fn start_auditing(heads: watch::Receiver<Option<AuditHead>>) -> Self {
+        let mut options = AgentOptions::new(facts());
+        options.audit_head = Some(heads);
+        Self::start_given(Ok((TOKEN, URL)), options, MemoryJournal::default())
+    }
+
     pub(super) fn start_with(credential: Result<(&str, &str), NoCredential>) -> Self {
         Self::start_on(credential, MemoryJournal::default())
     }
@@ -179,6 +186,14 @@ impl Agent {
     }
 
     fn start_on(credential: Result<(&str, &str), NoCredential>, journal: MemoryJournal) -> Self {
+        Self::start_given(credential, AgentOptions::new(facts()), journal)
+    }
+
+    fn start_given(
+        credential: Result<(&str, &str), NoCredential>,
+        options: AgentOptions,
+        journal: MemoryJournal,
+    ) -> Self {
         let journal = Arc::new(journal);
         let (dialer, dials) = pipes();
         let credential = credential.map(|(token, url)| LoadedCredential {
@@ -194,7 +209,7 @@ impl Agent {
         let (commands, command_receiver) = mpsc::channel(4);
         let (status_sender, status) = watch::channel(AgentStatus::starting("1.0.0", 0));
         let parts = Parts {
-            options: AgentOptions::new(facts()),
+            options,
             credentials: credentials.clone(),
             executors: vec![puppet.clone()],
             journal: journal.clone(),

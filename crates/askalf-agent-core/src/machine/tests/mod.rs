@@ -1,5 +1,6 @@
 //! Tests of the machine as a whole.
 
+mod audit_anchor;
 mod connection;
 mod disposition;
 mod ending;
