@@ -8,6 +8,8 @@ use super::span::Span;
 
 /// Shorter values are no secrets.
 const SHORTEST: usize = 4;
+/// So much of a value decides: more than any word of [`HARMLESS`] and any of [`REFERENCES`].
+const LOOKED_AT: usize = 24;
 /// Most blanks on either side of a separator.
 const BLANKS: usize = 16;
 /// Most backslashes before a quote: a string in a string in a string.
@@ -115,16 +117,17 @@ fn read(bytes: &[u8], at: usize) -> Read {
 /// Whether a value that begins there is one that nobody should see.
 fn judge(bytes: &[u8], value: &Value, last: bool) -> Verdict {
     let rest = bytes.get(value.from..).unwrap_or_default();
-    let mut span = value.span;
-    let end = span.run(bytes, value.from).map(|end| end - value.from);
+    // A longer one is a secret whatever follows.
+    let looked_at = &rest[..rest.len().min(LOOKED_AT)];
+    let end = { value.span }.run(looked_at, 0);
     let secret = Verdict::Secret {
         from: value.from,
         body: value.from,
         span: value.span,
     };
     let wait = Verdict::Wait { hold: value.from };
-    let closed = end.is_some() || last;
-    let text = &rest[..end.unwrap_or(rest.len())];
+    let closed = end.is_some() || (last && looked_at.len() == rest.len());
+    let text = &looked_at[..end.unwrap_or(looked_at.len())];
     if REFERENCES.iter().any(|begin| text.starts_with(begin)) {
         return Verdict::No;
     }

@@ -50,6 +50,16 @@ impl What {
         !matches!(self, Self::Value | Self::Authorization | Self::Bearer | Self::Url)
     }
 
+    /// What a secret of this kind goes on as, where its head alone says so.
+    pub(super) fn span(self) -> Option<Span> {
+        match self {
+            Self::Token { rest, .. } => Some(Span::Set(rest)),
+            Self::Jwt => Some(Span::Set(DOTTED)),
+            Self::Pem => Some(Span::Pem(Default::default())),
+            _ => None,
+        }
+    }
+
     fn any_case(self) -> bool {
         matches!(self, Self::Value | Self::Authorization | Self::Bearer)
     }

@@ -159,6 +159,11 @@ impl Redactor {
         let Some(pattern) = matcher.pattern(index) else {
             return;
         };
+        if let Some(span) = pattern.what.span()
+            && self.is_left_out(bytes, &span, at, at + pattern.head.len())
+        {
+            return;
+        }
         match pattern.judge(bytes, at, last) {
             Verdict::No => {}
             Verdict::Wait { hold } => self.waiting.push(Waiting {
@@ -170,17 +175,22 @@ impl Redactor {
         }
     }
 
+    /// Whether a span of this kind runs over all from `from` to `body`: one that begins there comes to the same end.
+    fn is_left_out(&self, bytes: &[u8], span: &Span, from: usize, body: usize) -> bool {
+        self.spans.iter().any(|running| {
+            let end = running.end.unwrap_or(bytes.len());
+            running.span.same_kind(span) && (running.body..end).contains(&from) && body <= end
+        })
+    }
+
     fn leave_out(&mut self, bytes: &[u8], pattern: u32, from: usize, body: usize, mut span: Span) {
+        if self.is_left_out(bytes, &span, from, body) {
+            return;
+        }
         let known = self
             .spans
             .iter()
             .position(|running| running.span.same_kind(&span));
-        if let Some(running) = known.and_then(|known| self.spans.get(known))
-            && running.body <= from
-            && running.end.is_none_or(|end| from < end)
-        {
-            return;
-        }
         let end = span.run(bytes, body);
         self.leave_out_region(Region {
             from,

@@ -101,8 +101,8 @@ pub(super) struct Pem {
     run: usize,
     key_in_line: bool,
     other_lines: u8,
-    /// Bytes since the `-----END `, while in its label.
-    label: Option<usize>,
+    /// One more than the bytes since `-----END `; 0 where none came in this line.
+    label: usize,
     over: bool,
 }
 
@@ -115,27 +115,30 @@ impl Pem {
         }
         self.length += 1;
         self.recent = self.recent << 8 | u128::from(byte);
-        if byte == b'\n' {
-            self.other_lines = if self.key_in_line { 0 } else { self.other_lines + 1 };
-            (self.run, self.key_in_line) = (0, false);
-            self.over = self.other_lines >= OTHER_LINES;
-        } else if BASE64.contains(byte) {
+        if BASE64.contains(byte) {
             self.run += 1;
             self.key_in_line |= self.run >= RUN_OF_KEY;
         } else {
             self.run = 0;
+            self.take_other(byte);
         }
-        self.label = match self.label {
-            Some(length) if length < LABEL && byte != b'\n' => {
-                if length >= 5 && self.ended_with(b"-----") {
-                    self.over = true;
-                }
-                Some(length + 1)
-            }
-            _ if self.ended_with(END) => Some(0),
-            _ => None,
-        };
+        self.label += usize::from(self.label > 0);
         false
+    }
+
+    /// A byte that is none of a key's.
+    fn take_other(&mut self, byte: u8) {
+        match byte {
+            b'\n' => {
+                self.other_lines = if self.key_in_line { 0 } else { self.other_lines + 1 };
+                self.key_in_line = false;
+                self.over = self.other_lines >= OTHER_LINES;
+                self.label = 0;
+            }
+            b' ' if self.ended_with(END) => self.label = 1,
+            b'-' if (5..LABEL).contains(&self.label) => self.over |= self.ended_with(b"-----"),
+            _ => {}
+        }
     }
 
     fn ended_with(&self, text: &[u8]) -> bool {
