@@ -1,10 +1,11 @@
-//! `cargo xtask prove cred`: the proofs of the credential that take too long for each change.
+//! `cargo xtask prove cred | redaction`: the proofs that take too long for each change.
 
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{cargo, lines, tools};
+use crate::{cargo, lines, ordinary_logs, tools};
 
 /// What a test prints before a figure that is to stand at the end.
 const FIGURE: &str = "proof: ";
@@ -42,15 +43,44 @@ const CRED: [Proof; 3] = [
     },
 ];
 
-/// Runs each proof; an error where one fails.
+const REDACTION: [Proof; 2] = [
+    Proof {
+        name: "a thousand secrets, cut at every byte and short ones at every pair of bytes",
+        arguments: &["--test", "redaction", "--", "--nocapture"],
+        variables: &[("ASKALF_REDACTION_SECRETS", "900")],
+    },
+    Proof {
+        name: "ten megabytes of ordinary logs",
+        arguments: &["--test", "ordinary_logs", "--", "--ignored", "--nocapture"],
+        variables: &[],
+    },
+];
+
+/// Runs each proof of the credential; an error where one fails.
 pub(crate) fn cred() -> Result<()> {
     tools::require(&[tools::c_compiler(), tools::strace()])?;
+    prove("askalf-cred", &CRED, None)?;
+    println!("not run: cargo xtask fuzz, cargo xtask mutants");
+    Ok(())
+}
+
+/// Runs each proof of the redaction; an error where one fails.
+pub(crate) fn redaction() -> Result<()> {
+    tools::require(&[tools::c_compiler()])?;
+    let logs = tempfile::tempdir()?;
+    ordinary_logs::make(logs.path())?;
+    prove("askalf-exec", &REDACTION, Some(logs.path()))?;
+    println!("not run: cargo xtask fuzz redactor");
+    Ok(())
+}
+
+fn prove(package: &str, proofs: &[Proof], logs: Option<&Path>) -> Result<()> {
     let mut figures = Vec::new();
     let mut failed = Vec::new();
-    for proof in &CRED {
+    for proof in proofs {
         println!("\n== {}", proof.name);
         let started = Instant::now();
-        if let Err(error) = run(proof, &mut figures) {
+        if let Err(error) = run(package, proof, logs, &mut figures) {
             println!("== {error:#}");
             failed.push(proof.name);
         }
@@ -61,18 +91,18 @@ pub(crate) fn cred() -> Result<()> {
         ));
     }
     println!("\n{}", figures.join("\n"));
-    println!("not run: cargo xtask fuzz, cargo xtask mutants");
     if !failed.is_empty() {
         bail!("failed: {}", failed.join("; "));
     }
     Ok(())
 }
 
-fn run(proof: &Proof, figures: &mut Vec<String>) -> Result<()> {
-    let mut arguments = vec!["test", "--locked", "--package", "askalf-cred"];
+fn run(package: &str, proof: &Proof, logs: Option<&Path>, figures: &mut Vec<String>) -> Result<()> {
+    let mut arguments = vec!["test", "--locked", "--package", package];
     arguments.extend(proof.arguments);
     let mut child = cargo::cargo(&arguments)?
         .envs(proof.variables.iter().copied())
+        .envs(logs.map(|folder| ("ASKALF_ORDINARY_LOGS", folder)))
         .stdin(std::process::Stdio::null())
         .stdout(std::process::Stdio::piped())
         .spawn()

@@ -65,7 +65,7 @@ pub(super) const TOKENS: &[TokenShape] = &[
     token("slack", "xoxe-", DASHED, 10, 0),
     token("slack", "xoxc-", DASHED, 10, 0),
     token("slack", "xoxd-", CharSet::letters_digits_and("-%/+="), 10, 0),
-    token("slack", "xapp-", DASHED, 10, 0),
+    token("slack", "xapp-1-", DASHED, 10, 0),
     token("slack-webhook", "hooks.slack.com/services/", PATH, 16, 4),
     token("aws", "AKIA", CAPITALS, 16, 0),
     token("aws", "ASIA", CAPITALS, 16, 0),
