@@ -71,3 +71,25 @@ pub(crate) fn covered(
         secrets: secrets.clone(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_in_the_place_of_the_rules_is_refused_and_no_rules_are_none() {
+        let scratch = tempfile::tempdir().unwrap();
+        let home = Home::new(scratch.path());
+        assert!(secrets(&home).is_ok());
+        std::fs::create_dir(scratch.path().join(RULES)).unwrap();
+        let failure = secrets(&home).unwrap_err();
+        assert!(
+            failure.to_string().ends_with("redaction.txt: this is no file"),
+            "{failure}"
+        );
+        std::fs::remove_dir(scratch.path().join(RULES)).unwrap();
+        std::fs::write(scratch.path().join(RULES), b"text pin \xff\xff\xff\xff").unwrap();
+        let failure = secrets(&home).unwrap_err();
+        assert_eq!(failure.hint_text(), Some("write the rules as UTF-8 text"));
+    }
+}

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use askalf_exec::redact::{Redaction, Secrets};
 use regex::{Regex, RegexSet};
+#[cfg(unix)]
 use rustix::time::{ClockId, clock_gettime};
 
 /// As the runner reads.
@@ -189,7 +190,15 @@ fn fastest(bytes: usize, mut run: impl FnMut()) -> f64 {
 }
 
 /// Time that this thread has had a processor.
+#[cfg(unix)]
 fn on_processor() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap()
+}
+
+/// The time; here nothing says whose it was.
+#[cfg(not(unix))]
+fn on_processor() -> Duration {
+    let began = std::time::SystemTime::UNIX_EPOCH;
+    began.elapsed().unwrap()
 }
