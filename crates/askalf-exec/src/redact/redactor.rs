@@ -6,7 +6,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::matcher::{LOOK_BEHIND, Matcher};
-use super::pattern::Verdict;
+use super::pattern::{Verdict, What};
 use super::span::Span;
 use super::task::Redaction;
 
@@ -60,7 +60,7 @@ struct Running {
     end: Option<usize>,
 }
 
-/// Text that is left out. What overlaps or touches has one mark, that of the first; of the first pattern where they begin together.
+/// Text that is left out. What overlaps or touches has one mark, that of the first.
 #[derive(Clone, Copy)]
 struct Region {
     from: usize,
@@ -233,7 +233,13 @@ impl Redactor {
     /// What stands before `limit`, with marks in the place of secrets.
     fn pass_on(&mut self, matcher: &Matcher, text: &str, limit: usize) -> String {
         let mut regions = mem::take(&mut self.regions);
-        regions.sort_unstable_by_key(|region| (region.from, region.pattern));
+        // Of those that begin together an exact secret gives its name, since it says most; else the first pattern.
+        regions.sort_unstable_by_key(|region| {
+            let literal = matcher
+                .pattern(region.pattern)
+                .is_some_and(|pattern| pattern.what == What::Literal);
+            (region.from, !literal, region.pattern)
+        });
         let mut out = String::with_capacity(limit - self.passed);
         let mut at = self.passed;
         for region in &regions {
