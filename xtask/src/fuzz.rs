@@ -10,12 +10,13 @@ use askalf_e2e::workspace_root;
 use crate::tools;
 
 /// The targets: the files in `fuzz/fuzz_targets`.
-const TARGETS: [&str; 6] = [
+const TARGETS: [&str; 7] = [
     "agent_json",
     "connection",
     "frames",
     "key_hash",
     "pair_code",
+    "redactor",
     "token",
 ];
 const SECONDS: u64 = 600;
@@ -110,7 +111,7 @@ mod tests {
         );
         assert_eq!(
             parse(&["other"]).unwrap_err().to_string(),
-            "no fuzz target 'other'; there is: agent_json, connection, frames, key_hash, pair_code, token"
+            format!("no fuzz target 'other'; there is: {}", TARGETS.join(", "))
         );
         assert!(parse(&["--seconds", "soon"]).is_err());
     }

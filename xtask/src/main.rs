@@ -18,6 +18,7 @@ mod demo;
 mod fuzz;
 mod lines;
 mod mutants;
+mod ordinary_logs;
 mod prove;
 mod test;
 mod tools;
@@ -41,11 +42,13 @@ Tasks:
   prove faults   Delivery: both sides killed for ten minutes under load, and the network cut for a minute
   prove simulation
                  A hundred million steps of the agent's state machine in a world of faults
+  prove redaction
+                 A thousand secrets cut at every byte, and what redaction takes out of ordinary logs
   fuzz [TARGET] [--seconds N]
                  Feed the readers what a fuzzer makes up, for 600 s unless told otherwise
   mutants [ARGS] Change the credential's code in one place at a time, and list what no test notices; hours
 
-Needs a stable Rust toolchain, a C compiler, util-linux and coreutils; 'ci' also rustfmt and clippy; 'prove' strace;
+Needs a stable Rust toolchain, a C compiler, util-linux and coreutils; 'ci' also rustfmt and clippy; 'prove cred' strace;
 'fuzz' a nightly toolchain and cargo-fuzz; 'mutants' cargo-mutants. Windows needs Debian's packages rustc-web, cargo-web,
 rust-web-src and gcc-mingw-w64-x86-64-posix, and wine and wine64 to run there; without them 'ci' says that it was not run.
 Root has what is missing installed, where the system's package manager can.";
@@ -80,9 +83,11 @@ fn main() -> ExitCode {
         ["bench", "output"] => bench_output::output(),
         ["bench", "idle"] => bench_output::idle(),
         ["bench", "auth"] => bench::auth(),
+        ["bench", "redact"] => bench::redact(),
         ["prove", "cred"] => prove::cred(),
         ["prove", "faults"] => prove::faults(),
         ["prove", "simulation"] => prove::simulation(),
+        ["prove", "redaction"] => prove::redaction(),
         ["fuzz", arguments @ ..] => fuzz::run(arguments),
         ["mutants", arguments @ ..] => mutants::run(arguments),
         _ => {

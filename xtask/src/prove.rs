@@ -1,18 +1,18 @@
 //! `cargo xtask prove NAME`: the proofs that take too long for each change.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use askalf_e2e::kills::{Plan, kill_again_and_again};
 
-use crate::{cargo, lines, tools};
+use crate::{cargo, lines, ordinary_logs, tools};
 
 /// What a test prints before a figure that is to stand at the end.
 const FIGURE: &str = "proof: ";
 
 struct Proof {
     name: &'static str,
-    package: &'static str,
     arguments: &'static [&'static str],
     variables: &'static [(&'static str, &'static str)],
 }
@@ -20,19 +20,16 @@ struct Proof {
 const CRED: [Proof; 3] = [
     Proof {
         name: "each act killed at every system call, and with every call failing",
-        package: "askalf-cred",
         arguments: &["--test", "syscalls", "--", "--ignored"],
         variables: &[],
     },
     Proof {
         name: "64 + 64 processes that create and rotate at once, 100 times",
-        package: "askalf-cred",
         arguments: &["--test", "races", "--", "--nocapture", "--test-threads", "1"],
         variables: &[("ASKALF_RACE_PROCESSES", "64"), ("ASKALF_RACE_ROUNDS", "100")],
     },
     Proof {
         name: "a thousand loads in changing surroundings, and the corpus of the fuzzer",
-        package: "askalf-cred",
         arguments: &[
             "--test",
             "churn",
@@ -49,14 +46,12 @@ const CRED: [Proof; 3] = [
 
 const NETWORK: [Proof; 1] = [Proof {
     name: "a task under a cut and under a silent network, a minute and more",
-    package: "askalf-e2e",
     arguments: &["--test", "network_faults", "--", "--ignored", "--nocapture"],
     variables: &[],
 }];
 
 const SIMULATION: [Proof; 1] = [Proof {
     name: "a hundred million steps of the state machine in a world of faults",
-    package: "askalf-agent-core",
     arguments: &["--release", "--test", "simulation", "--", "--nocapture"],
     variables: &[("ASKALF_SIMULATION_STEPS", "100000000")],
 }];
@@ -71,17 +66,30 @@ const KILLS: Plan = Plan {
     seed: 20_261_124,
 };
 
+const REDACTION: [Proof; 2] = [
+    Proof {
+        name: "a thousand secrets, cut at every byte and short ones at every pair of bytes",
+        arguments: &["--test", "redaction", "--", "--nocapture"],
+        variables: &[("ASKALF_REDACTION_SECRETS", "900")],
+    },
+    Proof {
+        name: "ten megabytes of ordinary logs",
+        arguments: &["--test", "ordinary_logs", "--", "--ignored", "--nocapture"],
+        variables: &[],
+    },
+];
+
 /// The proofs of the credential.
 pub(crate) fn cred() -> Result<()> {
     tools::require(&[tools::c_compiler(), tools::strace()])?;
-    all(&CRED)?;
+    prove("askalf-cred", &CRED, None)?;
     println!("not run: cargo xtask fuzz, cargo xtask mutants");
     Ok(())
 }
 
 /// The proof of the agent's state machine.
 pub(crate) fn simulation() -> Result<()> {
-    all(&SIMULATION)
+    prove("askalf-agent-core", &SIMULATION, None)
 }
 
 /// The proofs of delivery: both sides killed under load, and the network cut.
@@ -96,17 +104,27 @@ pub(crate) fn faults() -> Result<()> {
         report.agent_kills >= 40 && report.bridge_kills >= 40 && report.accepted >= 3_000,
         "too few to prove anything: {report}"
     );
-    all(&NETWORK)
+    prove("askalf-e2e", &NETWORK, None)
+}
+
+/// The proofs of the redaction.
+pub(crate) fn redaction() -> Result<()> {
+    tools::require(&[tools::c_compiler()])?;
+    let logs = tempfile::tempdir()?;
+    ordinary_logs::make(logs.path())?;
+    prove("askalf-exec", &REDACTION, Some(logs.path()))?;
+    println!("not run: cargo xtask fuzz redactor");
+    Ok(())
 }
 
 /// Runs each proof; an error where one fails.
-fn all(proofs: &[Proof]) -> Result<()> {
+fn prove(package: &str, proofs: &[Proof], logs: Option<&Path>) -> Result<()> {
     let mut figures = Vec::new();
     let mut failed = Vec::new();
     for proof in proofs {
         println!("\n== {}", proof.name);
         let started = Instant::now();
-        if let Err(error) = run(proof, &mut figures) {
+        if let Err(error) = run(package, proof, logs, &mut figures) {
             println!("== {error:#}");
             failed.push(proof.name);
         }
@@ -123,11 +141,42 @@ fn all(proofs: &[Proof]) -> Result<()> {
     Ok(())
 }
 
-fn run(proof: &Proof, figures: &mut Vec<String>) -> Result<()> {
-    let mut arguments = vec!["test", "--locked", "--package", proof.package];
+/// The proof of the agent's state machine.
+pub(crate) fn simulation() -> Result<()> {
+    prove("askalf-agent-core", &SIMULATION, None)
+}
+
+/// The proofs of delivery: both sides killed under load, and the network cut.
+pub(crate) fn faults() -> Result<()> {
+    println!("Building in release (whole-program optimisation: minutes) ...");
+    let binaries = cargo::build(&["--release"])?;
+    println!("\n== both sides killed every 5 to 15 s under 20 tasks a second");
+    let folder = tempfile::tempdir()?;
+    let report = kill_again_and_again(&binaries, folder.path(), KILLS)?;
+    println!("{report}");
+    ensure!(
+        report.agent_kills >= 40 && report.bridge_kills >= 40 && report.accepted >= 3_000,
+        "too few to prove anything: {report}"
+    );
+    prove("askalf-e2e", &NETWORK, None)
+}
+
+/// The proofs of the redaction.
+pub(crate) fn redaction() -> Result<()> {
+    tools::require(&[tools::c_compiler()])?;
+    let logs = tempfile::tempdir()?;
+    ordinary_logs::make(logs.path())?;
+    prove("askalf-exec", &REDACTION, Some(logs.path()))?;
+    println!("not run: cargo xtask fuzz redactor");
+    Ok(())
+}
+
+/// Runs each proof; an error where one fails.
+fn prove(package: &str, proofs: &[Proof], logs: Option<&Path>) -> Result<()> {
     arguments.extend(proof.arguments);
     let mut child = cargo::cargo(&arguments)?
         .envs(proof.variables.iter().copied())
+        .envs(logs.map(|folder| ("ASKALF_ORDINARY_LOGS", folder)))
         .stdin(std::process::Stdio::null())
         .stdout(std::process::Stdio::piped())
         .spawn()

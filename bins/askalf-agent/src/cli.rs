@@ -68,6 +68,8 @@ pub(crate) enum Command {
     /// Look at the sealed credential
     #[command(subcommand)]
     Cred(Cred),
+    /// Print standard input as it would leave in a task's output: without secrets
+    Redact,
     /// Print what to do when the device cannot get in
     Recovery,
     /// Own one task's process tree (started by the daemon)

@@ -10,6 +10,7 @@ use askalf_agent_core::journal::JournalFile;
 use askalf_agent_core::{AgentOptions, AgentStatus, Command, Executor};
 use askalf_cli::{ExitCode, Failure, StopRequests, private_folder};
 use askalf_cred::{AgentConfig, Home};
+use askalf_exec::redact::Secrets;
 use askalf_exec::{ProcessRunner, ShellExecutor, ShellOptions, become_subreaper, scrubbed_environment};
 use tokio::sync::{mpsc, watch};
 
@@ -19,6 +20,7 @@ use crate::device_id_file::DeviceIdFile;
 use crate::environment;
 use crate::facts::device_facts;
 use crate::home_lock;
+use crate::redaction;
 use crate::shell::shell;
 use crate::start::start;
 use crate::vault::Vault;
@@ -31,6 +33,7 @@ pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
     let proxies = environment::proxies()?;
     vault.create()?;
     let _lock = home_lock::take(home).await?;
+    let secrets = redaction::secrets(home)?;
     let mut stop = StopRequests::new().context("signals cannot be caught")?;
     let listener = control_socket::listen(home)?;
 
@@ -57,8 +60,8 @@ pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
     });
 
     let (config, keys) = start(vault).await?;
-    let executors = executors(home)?;
-    let credentials = Arc::new(CredentialFile::new(
+    let executors = executors(home, &secrets)?;
+    let credentials = CredentialFile::new(
         home.clone(),
         keys,
         FromEnvironment {
@@ -66,11 +69,11 @@ pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
             url: environment::variable("ASKALF_URL"),
         },
         proxies,
-    ));
+    );
     let options = options(&config);
     askalf_agent_core::run(
         options,
-        credentials,
+        redaction::covered(credentials, &secrets),
         executors,
         Arc::new(journal(home)),
         Arc::new(DeviceIdFile::new(home)),
@@ -105,7 +108,7 @@ fn journal(home: &Home) -> JournalFile {
     JournalFile::new(folder.join("executions.db"))
 }
 
-fn executors(home: &Home) -> Result<Vec<Arc<dyn Executor>>, Failure> {
+fn executors(home: &Home, secrets: &Secrets) -> Result<Vec<Arc<dyn Executor>>, Failure> {
     // Adopts what a killed runner leaves behind, so that it can be ended.
     become_subreaper().map_err(|error| {
         Failure::new(
@@ -122,6 +125,7 @@ fn executors(home: &Home) -> Result<Vec<Arc<dyn Executor>>, Failure> {
         .unwrap_or_else(|| home.path().to_owned());
     let options = ShellOptions {
         environment: scrubbed_environment(std::env::vars_os()),
+        secrets: secrets.clone(),
         ..ShellOptions::new(shell(), working_directory)
     };
     Ok(vec![Arc::new(ShellExecutor::new(runner, options))])

@@ -13,6 +13,7 @@ mod home_lock;
 mod machine_facts;
 mod pair_nonce_file;
 mod passphrase_input;
+mod redaction;
 mod route;
 mod runner;
 mod shell;
@@ -66,6 +67,7 @@ fn run(
         Command::Daemon => block_on(daemon::daemon(&vault)),
         Command::Status(arguments) => block_on(commands::status(&vault, arguments)),
         Command::Disconnect => block_on(commands::disconnect(vault.home())),
+        Command::Redact => commands::redact(vault.home()),
         Command::Cred(command) => commands::cred(vault, command),
         Command::Recovery => {
             print(include_str!("../../../docs/recovery.md"))?;

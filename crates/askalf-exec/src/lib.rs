@@ -9,6 +9,7 @@ mod plain_io;
 mod process_runner;
 mod progress;
 mod pump;
+pub mod redact;
 mod runner_host;
 mod runner_link;
 mod runner_process;

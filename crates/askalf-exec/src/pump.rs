@@ -1,4 +1,5 @@
-//! The way of a running command's output: read, made text, kept for the result and passed on to whoever watches.
+//! The way of a running command's output: read, made text, freed of secrets, kept for the result and passed on to whoever
+//! watches.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use tokio::time::{Instant, timeout};
 use crate::deadline::reached;
 use crate::output_log::OutputLog;
 use crate::progress::Progress;
+use crate::redact::{Redaction, Redactor};
 use crate::utf8::Utf8Decoder;
 
 /// How long the last pieces of output may take on their way once the task has ended. The result carries them too, and must
@@ -24,11 +26,36 @@ pub(crate) struct Pump {
     progress: Progress,
     /// A piece that waits for room in the watcher's queue.
     sending: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    stdout: Utf8Decoder,
-    stderr: Utf8Decoder,
+    stdout: Reader,
+    stderr: Reader,
     /// When the command should be over by itself.
     overdue_at: Option<Instant>,
     cancelled: bool,
+}
+
+/// One stream: bytes become text, and text loses its secrets.
+struct Reader {
+    decoder: Utf8Decoder,
+    redactor: Redactor,
+}
+
+impl Reader {
+    fn new(redaction: &Redaction) -> Self {
+        Self {
+            decoder: Utf8Decoder::default(),
+            redactor: redaction.stream(),
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> String {
+        self.redactor.push(&self.decoder.push(bytes))
+    }
+
+    fn finish(&mut self) -> String {
+        let mut text = self.redactor.push(&self.decoder.finish());
+        text += &self.redactor.finish();
+        text
+    }
 }
 
 /// What is left of a command when it has ended.
@@ -43,11 +70,12 @@ pub(crate) struct Pumped {
 }
 
 impl Pump {
-    /// `overdue_at` is when the command should be over by itself.
+    /// What `redaction` names is neither kept nor passed on. `overdue_at` is when the command should be over by itself.
     pub(crate) fn new(
         running: Box<dyn RunningCommand>,
         output: TaskOutput,
         log: OutputLog,
+        redaction: &Redaction,
         overdue_at: Option<Instant>,
     ) -> Self {
         Self {
@@ -56,8 +84,8 @@ impl Pump {
             log,
             progress: Progress::default(),
             sending: None,
-            stdout: Utf8Decoder::default(),
-            stderr: Utf8Decoder::default(),
+            stdout: Reader::new(redaction),
+            stderr: Reader::new(redaction),
             overdue_at,
             cancelled: false,
         }
@@ -88,7 +116,7 @@ impl Pump {
         };
         let duration = began.elapsed();
         for stream in [OutputStream::Stdout, OutputStream::Stderr] {
-            let rest = self.decoder(stream).finish();
+            let rest = self.reader(stream).finish();
             self.add(stream, &rest);
         }
         let _left_to_the_result = timeout(FLUSH_PATIENCE, self.flush()).await;
@@ -101,7 +129,7 @@ impl Pump {
     }
 
     fn take(&mut self, stream: OutputStream, bytes: &[u8]) {
-        let text = self.decoder(stream).push(bytes);
+        let text = self.reader(stream).push(bytes);
         self.add(stream, &text);
     }
 
@@ -112,7 +140,7 @@ impl Pump {
         }
     }
 
-    fn decoder(&mut self, stream: OutputStream) -> &mut Utf8Decoder {
+    fn reader(&mut self, stream: OutputStream) -> &mut Reader {
         match stream {
             OutputStream::Stdout => &mut self.stdout,
             OutputStream::Stderr => &mut self.stderr,

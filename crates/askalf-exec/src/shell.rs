@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use askalf_agent_core::{CancelSignal, CommandSpec, Executor, Runner, Task, TaskEnd, TaskOutput};
+use askalf_agent_core::{CancelSignal, CommandSpec, Ended, Executor, Runner, Task, TaskEnd, TaskOutput};
 use askalf_proto::{Cause, Executor as ExecutorKind};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::ending::{Circumstances, end_without_command, task_end};
 use crate::output_log::{DEFAULT_OUTPUT_CAP, OutputLog};
 use crate::pump::Pump;
+use crate::redact::Secrets;
 use crate::shell_arguments::shell_arguments;
 
 /// How the shell executor runs its tasks.
@@ -30,10 +31,12 @@ pub struct ShellOptions {
     pub grace: Duration,
     /// Most output of a result, in bytes inside a JSON string; at least 1 KiB.
     pub output_cap: usize,
+    /// What never leaves in output or an error; a task's credentials come on top.
+    pub secrets: Secrets,
 }
 
 impl ShellOptions {
-    /// Options with no environment, 5 s of grace and [`DEFAULT_OUTPUT_CAP`].
+    /// Options with no environment, 5 s of grace, [`DEFAULT_OUTPUT_CAP`] and the built-in kinds of secrets.
     pub fn new(shell: PathBuf, working_directory: PathBuf) -> Self {
         Self {
             shell,
@@ -41,6 +44,7 @@ impl ShellOptions {
             working_directory,
             grace: Duration::from_secs(5),
             output_cap: DEFAULT_OUTPUT_CAP,
+            secrets: Secrets::default(),
         }
     }
 }
@@ -56,6 +60,7 @@ impl fmt::Debug for ShellOptions {
             .field("working_directory", &self.working_directory)
             .field("grace", &self.grace)
             .field("output_cap", &self.output_cap)
+            .field("secrets", &self.secrets)
             .finish()
     }
 }
@@ -98,6 +103,7 @@ impl Executor for ShellExecutor {
     }
 
     async fn run(&self, task: Task, output: TaskOutput, mut cancel: CancelSignal) -> TaskEnd {
+        let redaction = self.options.secrets.redaction(task.credentials.as_ref());
         let began = Instant::now();
         let time_limit = task.timeout;
         // A start that is dropped runs nothing: the command is handed over as its last step.
@@ -111,7 +117,8 @@ impl Executor for ShellExecutor {
         let running = match started {
             Ok(running) => running,
             Err(error) => {
-                return end_without_command(Cause::Refused, Some(error.to_string()), began.elapsed());
+                let error = redaction.text(&error.to_string());
+                return end_without_command(Cause::Refused, Some(error), began.elapsed());
             }
         };
         let overdue_at = began
@@ -121,6 +128,7 @@ impl Executor for ShellExecutor {
             running,
             output,
             OutputLog::new(self.options.output_cap),
+            &redaction,
             overdue_at,
         );
         let pumped = pump.run(cancel, began).await;
@@ -129,9 +137,14 @@ impl Executor for ShellExecutor {
             duration: pumped.duration,
             cancelled: pumped.cancelled,
         };
+        let ended = match pumped.ended {
+            // Before it is cut to its length, which might leave half a secret.
+            Ended::NotStarted(why) => Ended::NotStarted(redaction.text(&why)),
+            ended => ended,
+        };
         TaskEnd {
             output: pumped.log.finish(),
-            ..task_end(&pumped.ended, around)
+            ..task_end(&ended, around)
         }
     }
 }

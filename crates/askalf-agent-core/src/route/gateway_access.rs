@@ -26,7 +26,8 @@ impl GatewayAccess {
         Ok(Self { id, secret })
     }
 
-    pub(crate) fn secret(&self) -> &Token {
+    /// The secret.
+    pub fn secret(&self) -> &Token {
         &self.secret
     }
 
