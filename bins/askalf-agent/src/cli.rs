@@ -63,6 +63,8 @@ pub(crate) enum Command {
     Daemon,
     /// Show what the agent does, and why
     Status(Status),
+    /// Show what this device tells a bridge of itself: tools, executors, figures
+    Scan(Scan),
     /// Stop the daemon; the credential stays
     Disconnect,
     /// Look at the sealed credential
@@ -181,6 +183,13 @@ pub(crate) struct Status {
     /// Exit 0 only when online; 78 when it needs a new key or a repair here; else 75
     #[arg(long)]
     pub check: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Scan {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Subcommand)]

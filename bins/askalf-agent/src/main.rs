@@ -8,6 +8,7 @@ mod credential_file;
 mod daemon;
 mod device_id_file;
 mod environment;
+mod executors;
 mod facts;
 mod home_lock;
 mod machine_facts;
@@ -66,6 +67,7 @@ fn run(
         Command::Daemon => block_on(daemon::daemon(&vault)),
         Command::Status(arguments) => block_on(commands::status(&vault, arguments)),
         Command::Disconnect => block_on(commands::disconnect(vault.home())),
+        Command::Scan(arguments) => block_on(commands::scan(&vault, arguments)),
         Command::Cred(command) => commands::cred(vault, command),
         Command::Recovery => {
             print(include_str!("../../../docs/recovery.md"))?;

@@ -8,6 +8,7 @@ use askalf_proto::OutputStream;
 use tokio::time::{Instant, timeout};
 
 use crate::deadline::reached;
+use crate::interpreter::{Figures, Interpreter};
 use crate::output_log::OutputLog;
 use crate::progress::Progress;
 use crate::utf8::Utf8Decoder;
@@ -26,6 +27,8 @@ pub(crate) struct Pump {
     sending: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     stdout: Utf8Decoder,
     stderr: Utf8Decoder,
+    /// Takes standard output in the place of its decoder.
+    interpreter: Option<Box<dyn Interpreter>>,
     /// When the command should be over by itself.
     overdue_at: Option<Instant>,
     cancelled: bool,
@@ -40,6 +43,8 @@ pub(crate) struct Pumped {
     pub(crate) duration: Duration,
     /// What it wrote.
     pub(crate) log: OutputLog,
+    /// What it told of its run, where somebody reads that.
+    pub(crate) figures: Option<Figures>,
 }
 
 impl Pump {
@@ -58,9 +63,15 @@ impl Pump {
             sending: None,
             stdout: Utf8Decoder::default(),
             stderr: Utf8Decoder::default(),
+            interpreter: None,
             overdue_at,
             cancelled: false,
         }
+    }
+
+    /// With standard output as `interpreter` reads it, if there is one.
+    pub(crate) fn interpreted(self, interpreter: Option<Box<dyn Interpreter>>) -> Self {
+        Self { interpreter, ..self }
     }
 
     /// Carries until the command, which began at `began`, has ended.
@@ -88,7 +99,10 @@ impl Pump {
         };
         let duration = began.elapsed();
         for stream in [OutputStream::Stdout, OutputStream::Stderr] {
-            let rest = self.decoder(stream).finish();
+            let rest = match (stream, &mut self.interpreter) {
+                (OutputStream::Stdout, Some(interpreter)) => interpreter.finish(),
+                _ => self.decoder(stream).finish(),
+            };
             self.add(stream, &rest);
         }
         let _left_to_the_result = timeout(FLUSH_PATIENCE, self.flush()).await;
@@ -97,11 +111,15 @@ impl Pump {
             cancelled: self.cancelled,
             duration,
             log: self.log,
+            figures: self.interpreter.map(|interpreter| interpreter.figures()),
         }
     }
 
     fn take(&mut self, stream: OutputStream, bytes: &[u8]) {
-        let text = self.decoder(stream).push(bytes);
+        let text = match (stream, &mut self.interpreter) {
+            (OutputStream::Stdout, Some(interpreter)) => interpreter.push(bytes),
+            _ => self.decoder(stream).push(bytes),
+        };
         self.add(stream, &text);
     }
 

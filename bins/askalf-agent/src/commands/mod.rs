@@ -5,11 +5,13 @@ mod bundle;
 mod cred;
 mod disconnect;
 mod pair;
+mod scan;
 mod status;
 
 pub(crate) use cred::cred;
 pub(crate) use disconnect::disconnect;
 pub(crate) use pair::{connect, pair};
+pub(crate) use scan::scan;
 pub(crate) use status::status;
 
 use std::time::Duration;

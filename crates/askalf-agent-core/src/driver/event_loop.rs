@@ -7,18 +7,20 @@ use std::time::Duration;
 
 use askalf_proto::{AgentMessage, Pong, decode_bridge};
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::{sleep_until, timeout};
 use tracing::warn;
 
 use super::clock::{Clock, SystemJitter, millis, unix_ms};
 use super::connection::{Connection, News, Outgoing};
+use super::device::Questions;
 use super::dial::{Dial, Target};
 use super::tasks::{TaskNews, Tasks};
 use super::{AgentOptions, DeviceIdStore};
 use crate::machine::{Action, Command, Event, Fault, Machine, MachineConfig, Moment, Oddity, SocketId};
 use crate::{
-    AgentStatus, CredentialSource, Endpoint, Executor, LoadedCredential, NoCredential, NoCredentialKind,
+    AgentStatus, CredentialSource, DeviceLoad, Endpoint, Executor, LoadedCredential, NoCredential,
+    NoCredentialKind, Scan,
 };
 
 /// Messages that wait for the connection beyond which the bridge is not listened to: what it says mostly wants an
@@ -35,7 +37,7 @@ pub(super) struct EventLoop {
     machine: Machine<SystemJitter>,
     clock: Clock,
     dialer: Arc<dyn Dial>,
-    options: AgentOptions,
+    pub(super) options: AgentOptions,
     credentials: Arc<dyn CredentialSource>,
     device_ids: Arc<dyn DeviceIdStore>,
     commands: Option<mpsc::Receiver<Command>>,
@@ -46,9 +48,10 @@ pub(super) struct EventLoop {
     bridge: Option<String>,
     connection: Option<(SocketId, Connection)>,
     outgoing: VecDeque<Outgoing>,
-    tasks: Tasks,
+    pub(super) tasks: Tasks,
     /// Blocking calls under way.
-    answers: JoinSet<Answer>,
+    pub(super) answers: JoinSet<Answer>,
+    pub(super) questions: Questions,
     /// A write of the device's id is under way.
     writing_device_id: bool,
     /// What is to be written after it. Only the last word counts, however often a bridge changes it.
@@ -59,11 +62,14 @@ pub(super) struct EventLoop {
 }
 
 /// What a blocking call came to.
-enum Answer {
+pub(super) enum Answer {
     Credential(Result<LoadedCredential, NoCredential>),
     Generation(u64),
     DeviceId(Option<String>),
     DeviceIdWritten,
+    Scanned(Option<Box<Scan>>),
+    Load(DeviceLoad),
+    LoadIsLate(JoinHandle<DeviceLoad>),
 }
 
 enum Wake {
@@ -108,6 +114,7 @@ impl EventLoop {
             outgoing: VecDeque::new(),
             tasks,
             answers: JoinSet::new(),
+            questions: Questions::default(),
             writing_device_id: false,
             next_device_id: None,
             farewells: JoinSet::new(),
@@ -116,6 +123,7 @@ impl EventLoop {
     }
 
     pub(super) async fn run(mut self) {
+        self.first_scan().await;
         let device_ids = Arc::clone(&self.device_ids);
         self.ask(Answer::DeviceId(None), move || {
             Answer::DeviceId(device_ids.load().unwrap_or_else(|error| {
@@ -186,7 +194,7 @@ impl EventLoop {
         }
     }
 
-    fn tell(&mut self, event: Event) {
+    pub(super) fn tell(&mut self, event: Event) {
         self.machine.handle(event, self.clock.now());
     }
 
@@ -259,7 +267,11 @@ impl EventLoop {
                     });
                 }
                 Action::Connect(socket) => self.connect(socket),
-                Action::Send(socket, message) => self.send(socket, &message),
+                Action::Send(socket, message) => match *message {
+                    AgentMessage::Heartbeat(heartbeat) => self.beat(socket, heartbeat),
+                    message => self.send(socket, &message),
+                },
+                Action::Scan => self.scan(),
                 Action::SendResult {
                     socket,
                     execution_id,
@@ -310,7 +322,7 @@ impl EventLoop {
         }
     }
 
-    fn send(&mut self, socket: SocketId, message: &AgentMessage) {
+    pub(super) fn send(&mut self, socket: SocketId, message: &AgentMessage) {
         match message.encode() {
             Ok(text) => self.queue(socket, Outgoing::Text(text)),
             Err(error) => warn!("not sent: {error}"),
@@ -324,12 +336,12 @@ impl EventLoop {
     }
 
     /// Calls something that may block; should it panic, `failed` is its answer.
-    fn ask(&mut self, failed: Answer, call: impl FnOnce() -> Answer + Send + 'static) {
+    pub(super) fn ask(&mut self, failed: Answer, call: impl FnOnce() -> Answer + Send + 'static) {
         self.answers
             .spawn(async move { spawn_blocking(call).await.unwrap_or(failed) });
     }
 
-    fn answered(&mut self, answer: Answer) {
+    pub(super) fn answered(&mut self, answer: Answer) {
         match answer {
             Answer::Credential(Ok(credential)) => {
                 let event = self.fit(credential);
@@ -339,6 +351,9 @@ impl EventLoop {
             Answer::Generation(generation) => self.tell(Event::CredentialGeneration(generation)),
             Answer::DeviceId(device_id) => self.tell(Event::Start { device_id }),
             Answer::DeviceIdWritten => self.device_id_written(),
+            Answer::Scanned(scan) => self.scanned(scan),
+            Answer::Load(load) => self.load_read(load),
+            Answer::LoadIsLate(reading) => self.load_is_late(reading),
         }
     }
 

@@ -3,7 +3,7 @@
 use askalf_proto::BridgeMessage;
 
 use super::fault::{Fault, Oddity};
-use crate::{NoCredential, OutputChunk, TaskEnd};
+use crate::{NoCredential, OutputChunk, Scan, TaskEnd};
 
 /// A connection of this process, from its dial on. Numbers are never used again, so news of a connection that the
 /// machine has given up are known as such and dropped.
@@ -45,6 +45,9 @@ pub enum Event {
     Journalled(String),
     /// The result of the execution is on record.
     Persisted(String),
+    /// The device was looked at, because [`Action::Scan`](super::Action::Scan) wanted it or unasked. `None` where that failed:
+    /// what was known stands.
+    Scanned(Option<Box<Scan>>),
     /// A running task wrote something.
     Output(OutputChunk),
     /// A running task has ended.

@@ -1,6 +1,7 @@
 //! The driver against a small bridge in the same process, over streams in memory and a clock that jumps.
 
 mod bad_input;
+mod device;
 mod logs;
 mod redeeming;
 mod rig;

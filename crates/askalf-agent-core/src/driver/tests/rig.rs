@@ -20,7 +20,7 @@ use crate::driver::dial::{Dial, Stream};
 use crate::driver::{AgentOptions, DeviceIdError, DeviceIdStore, run_on};
 use crate::machine::{Command, Fault, State};
 use crate::{
-    AgentStatus, CancelSignal, CredentialSource, DeviceFacts, Endpoint, Executor, LoadedCredential,
+    AgentStatus, CancelSignal, CredentialSource, DeviceFacts, DeviceProbe, Endpoint, Executor, LoadedCredential,
     NoCredential, NoCredentialKind, Route, Task, TaskEnd, TaskOutput, Timings,
 };
 
@@ -166,7 +166,19 @@ impl Agent {
         }))
     }
 
+    pub(super) fn start_probed(probe: Arc<dyn DeviceProbe>) -> Self {
+        let options = AgentOptions {
+            probe: Some(probe),
+            ..AgentOptions::new(facts())
+        };
+        Self::start_on(options, Ok((TOKEN, URL)))
+    }
+
     pub(super) fn start_with(credential: Result<(&str, &str), NoCredential>) -> Self {
+        Self::start_on(AgentOptions::new(facts()), credential)
+    }
+
+    fn start_on(options: AgentOptions, credential: Result<(&str, &str), NoCredential>) -> Self {
         let (dialer, dials) = pipes();
         let credential = credential.map(|(token, url)| LoadedCredential {
             token: Token::parse(token).unwrap(),
@@ -182,7 +194,7 @@ impl Agent {
         let (status_sender, status) = watch::channel(AgentStatus::starting("1.0.0", 0));
         let task = tokio::spawn(run_on(
             Arc::new(dialer),
-            AgentOptions::new(facts()),
+            options,
             credentials.clone(),
             vec![puppet.clone()],
             device_ids.clone(),
@@ -278,12 +290,22 @@ impl Peer {
     }
 
     pub(super) async fn dispatch(&mut self, id: &str, input: &str) {
-        self.send("task:dispatch", json!({"executionId": id, "input": input}))
-            .await;
+        let task = json!({"executionId": id, "input": input, "executor": "shell"});
+        self.send("task:dispatch", task).await;
     }
 
     /// The next message other than a heartbeat.
     pub(super) async fn next(&mut self) -> (String, Value) {
+        loop {
+            let message = self.next_of_all().await;
+            if message.0 != "device:heartbeat" {
+                return message;
+            }
+        }
+    }
+
+    /// The next message.
+    pub(super) async fn next_of_all(&mut self) -> (String, Value) {
         loop {
             let text = match self.socket.next().await.unwrap().unwrap() {
                 Message::Text(text) => text,
@@ -292,9 +314,7 @@ impl Peer {
             };
             let mut message: Value = serde_json::from_str(&text).unwrap();
             let kind = message["type"].as_str().unwrap().to_owned();
-            if kind != "device:heartbeat" {
-                return (kind, message["payload"].take());
-            }
+            return (kind, message["payload"].take());
         }
     }
 
