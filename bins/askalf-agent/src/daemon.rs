@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use askalf_agent_core::control;
-use askalf_agent_core::{AgentOptions, AgentStatus, Command, DeviceFacts};
+use askalf_agent_core::{AgentOptions, AgentStatus, Command};
 use askalf_cli::{ExitCode, StopRequests};
 use askalf_cred::AgentConfig;
 use askalf_exec::sweep_credential_folders;
@@ -17,7 +17,7 @@ use crate::credential_file::{CredentialFile, FromEnvironment};
 use crate::device_id_file::DeviceIdFile;
 use crate::environment;
 use crate::executors::{credential_folders, executors};
-use crate::facts::{Probe, device_name};
+use crate::facts::{Probe, identity};
 use crate::home_lock;
 use crate::start::start;
 use crate::vault::Vault;
@@ -89,13 +89,8 @@ pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
 
 fn options(config: &AgentConfig) -> AgentOptions {
     let name = config.device_name.clone();
-    // The driver looks at the device before it tells a bridge anything; this alone is what it knows until then.
-    let known = DeviceFacts {
-        name: device_name(name.clone()),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        ..DeviceFacts::default()
-    };
-    let mut options = AgentOptions::new(known);
+    // The driver looks at the rest before it tells a bridge anything.
+    let mut options = AgentOptions::new(identity(name.clone()));
     options.probe = Some(Arc::new(Probe::new(name)));
     options.max_concurrent = config.max_concurrent.unwrap_or(DEFAULT_CONCURRENT);
     if let Some(timeout) = config.execution_timeout_ms {

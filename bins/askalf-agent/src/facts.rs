@@ -38,14 +38,10 @@ impl Probe {
 
 impl DeviceProbe for Probe {
     fn facts(&self) -> DeviceFacts {
-        let hostname = hostname();
         // An agent's user may have none; the space is not worth a guess then.
         let home = self.home.clone().unwrap_or_default();
         let hardware = hardware(&home);
         DeviceFacts {
-            name: device_name(self.name.clone()),
-            hostname,
-            os: Some(node_platform(std::env::consts::OS).to_owned()),
             capabilities: capabilities(&self.tools(), &hardware),
             system_info: Some(SystemInfo {
                 arch: Some(node_arch(std::env::consts::ARCH).to_owned()),
@@ -53,12 +49,23 @@ impl DeviceProbe for Probe {
                 total_memory_mb: hardware.total_memory_mb,
                 node_version: None,
             }),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..identity(self.name.clone())
         }
     }
 
     fn load(&self) -> DeviceLoad {
         device_load(&self.home.clone().unwrap_or_default())
+    }
+}
+
+/// What needs no look at a disk.
+pub(crate) fn identity(name: Option<String>) -> DeviceFacts {
+    DeviceFacts {
+        name: device_name(name),
+        hostname: hostname(),
+        os: Some(node_platform(std::env::consts::OS).to_owned()),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..DeviceFacts::default()
     }
 }
 
@@ -70,7 +77,9 @@ pub(crate) fn device_name(given: Option<String>) -> Option<String> {
 /// What is there, by name: a program as `true`, and figures that a scan would otherwise not tell. What is not there is left out.
 fn capabilities(tools: &[FoundTool], hardware: &Hardware) -> Map<String, Value> {
     let shell = [("shell".to_owned(), Value::Bool(true))];
-    let tools = tools.iter().map(|found| (found.tool.name.to_owned(), Value::Bool(true)));
+    let tools = tools
+        .iter()
+        .map(|found| (found.tool.name.to_owned(), Value::Bool(true)));
     let figures = [
         ("cpuModel", hardware.cpu_model.clone().map(Value::from)),
         ("cpuCores", hardware.cpu_cores.map(Value::from)),

@@ -42,7 +42,9 @@ impl DeviceLoad {
         heartbeat.load_avg1m = self.load_avg_1m;
         heartbeat.load_avg5m = self.load_avg_5m;
         heartbeat.uptime = self.uptime;
-        let disk = self.free_disk_mb.map(|free| ("freeDiskMB".to_owned(), free.into()));
+        let disk = self
+            .free_disk_mb
+            .map(|free| ("freeDiskMB".to_owned(), free.into()));
         heartbeat.load = Value::Object(disk.into_iter().collect::<Map<_, _>>());
     }
 }

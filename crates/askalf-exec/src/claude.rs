@@ -49,6 +49,12 @@ impl Executor for ClaudeExecutor {
     }
 }
 
+/// Reads what `claude -p --output-format stream-json --verbose` writes. Events that are not known, lines that are broken and
+/// lines beyond 1 MiB are passed over.
+pub fn claude_interpreter() -> Box<dyn Interpreter> {
+    Box::new(JsonLines::new(ClaudeEvents::default()))
+}
+
 struct Claude;
 
 impl Cli for Claude {
@@ -59,8 +65,9 @@ impl Cli for Claude {
 
     fn arguments(task: &Task) -> Result<Vec<OsString>, String> {
         // Events are written in print mode alone, and there only with --verbose.
-        let mut arguments: Vec<OsString> =
-            ["-p", "--output-format", "stream-json", "--verbose"].map(Into::into).into();
+        let mut arguments: Vec<OsString> = ["-p", "--output-format", "stream-json", "--verbose"]
+            .map(Into::into)
+            .into();
         if let Some(turns) = task.max_turns.filter(|turns| *turns > 0) {
             arguments.extend(["--max-turns".into(), turns.to_string().into()]);
         }
@@ -91,7 +98,7 @@ impl Cli for Claude {
     }
 
     fn events() -> Box<dyn Interpreter> {
-        Box::new(JsonLines::new(ClaudeEvents::default()))
+        claude_interpreter()
     }
 }
 

@@ -134,7 +134,10 @@ impl ClaudeEvents {
         }
         let now = usage(message.usage);
         let (told, before) = (&mut self.told, self.usage);
-        told.input_tokens = told.input_tokens.saturating_sub(before.input).saturating_add(now.input);
+        told.input_tokens = told
+            .input_tokens
+            .saturating_sub(before.input)
+            .saturating_add(now.input);
         told.output_tokens = told
             .output_tokens
             .saturating_sub(before.output)
@@ -169,10 +172,7 @@ fn usage(raw: Option<&RawValue>) -> Usage {
         usage.cache_read_input_tokens,
     ];
     Usage {
-        input: input
-            .into_iter()
-            .filter_map(count)
-            .fold(0, u64::saturating_add),
+        input: input.into_iter().filter_map(count).fold(0, u64::saturating_add),
         output: count(usage.output_tokens).unwrap_or_default(),
     }
 }

@@ -114,8 +114,7 @@ impl CliExecutor {
 
     pub(crate) async fn run<C: Cli>(&self, task: Task, output: TaskOutput, cancel: CancelSignal) -> TaskEnd {
         let began = Instant::now();
-        let refused =
-            |why: String| end_without_command(Cause::Refused, Some(why), began.elapsed());
+        let refused = |why: String| end_without_command(Cause::Refused, Some(why), began.elapsed());
         if task.input.trim().is_empty() {
             return refused("the task has no prompt".to_owned());
         }
@@ -187,7 +186,9 @@ fn prepare<C: Cli>(options: &CliOptions, task: &Task) -> Result<Start, String> {
 /// The home folder of whoever runs tasks.
 fn home_of(environment: &[(OsString, OsString)]) -> Option<&Path> {
     let variable = if cfg!(windows) { "USERPROFILE" } else { "HOME" };
-    let home = environment.iter().find(|(name, _)| name.eq_ignore_ascii_case(variable));
+    let home = environment
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(variable));
     home.map(|(_, home)| Path::new(home))
         .filter(|home| home.is_absolute())
 }
@@ -236,6 +237,9 @@ pub(crate) mod tests {
             ..CliOptions::new("/".into(), "/run".into())
         };
         let printed = format!("{options:?}");
-        assert!(printed.contains("HOME") && !printed.contains("secret"), "{printed}");
+        assert!(
+            printed.contains("HOME") && !printed.contains("secret"),
+            "{printed}"
+        );
     }
 }

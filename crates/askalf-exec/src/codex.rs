@@ -48,6 +48,12 @@ impl Executor for CodexExecutor {
     }
 }
 
+/// Reads what `codex exec --json` writes, since version 0.44 of the program. Events that are not known, lines that are broken
+/// and lines beyond 1 MiB are passed over.
+pub fn codex_interpreter() -> Box<dyn Interpreter> {
+    Box::new(JsonLines::new(CodexEvents::default()))
+}
+
 struct Codex;
 
 impl Cli for Codex {
@@ -58,7 +64,9 @@ impl Cli for Codex {
 
     fn arguments(_: &Task) -> Result<Vec<OsString>, String> {
         // A device's home folder is seldom a repository; '-' takes the prompt from standard input.
-        Ok(["exec", "--json", "--skip-git-repo-check", "-"].map(Into::into).into())
+        Ok(["exec", "--json", "--skip-git-repo-check", "-"]
+            .map(Into::into)
+            .into())
     }
 
     fn login(secret: &str) -> Zeroizing<String> {
@@ -69,7 +77,7 @@ impl Cli for Codex {
     }
 
     fn events() -> Box<dyn Interpreter> {
-        Box::new(JsonLines::new(CodexEvents::default()))
+        codex_interpreter()
     }
 }
 

@@ -159,7 +159,10 @@ mod tests {
         assert_eq!(said, "");
         assert_eq!(figures.error.as_deref(), Some("codex failed: 401 Unauthorized"));
         let (_, figures) = read(r#"{"type":"turn.failed"}"#);
-        assert_eq!((figures.error.as_deref(), figures.turns), (Some("codex failed"), 1));
+        assert_eq!(
+            (figures.error.as_deref(), figures.turns),
+            (Some("codex failed"), 1)
+        );
     }
 
     #[test]

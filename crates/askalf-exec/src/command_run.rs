@@ -102,15 +102,27 @@ mod tests {
         let told = told_by(figures(Some("no budget")), end(Cause::Exit, Some(0), None));
         assert!(!told.succeeded());
         assert_eq!((told.exit_code, told.error.as_deref()), (None, Some("no budget")));
-        assert_eq!((told.cost, told.turns, told.input_tokens, told.output_tokens), (0.5, 2, 10, 20));
+        assert_eq!(
+            (told.cost, told.turns, told.input_tokens, told.output_tokens),
+            (0.5, 2, 10, 20)
+        );
 
-        let told = told_by(figures(Some("no budget")), end(Cause::Exit, Some(1), Some("exited with status 1")));
-        assert_eq!((told.exit_code, told.error.as_deref()), (Some(1), Some("no budget")));
+        let told = told_by(
+            figures(Some("no budget")),
+            end(Cause::Exit, Some(1), Some("exited with status 1")),
+        );
+        assert_eq!(
+            (told.exit_code, told.error.as_deref()),
+            (Some(1), Some("no budget"))
+        );
     }
 
     #[test]
     fn an_end_from_outside_keeps_its_words() {
-        let told = told_by(figures(Some("interrupted")), end(Cause::Timeout, None, Some("ran too long")));
+        let told = told_by(
+            figures(Some("interrupted")),
+            end(Cause::Timeout, None, Some("ran too long")),
+        );
         assert_eq!(told.error.as_deref(), Some("ran too long"));
         assert!(told_by(figures(None), end(Cause::Exit, Some(0), None)).succeeded());
     }

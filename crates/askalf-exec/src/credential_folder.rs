@@ -109,9 +109,9 @@ pub fn sweep_credential_folders(place: &Path) {
         Err(error) => return tell_left(place, &error),
     };
     for entry in entries {
-        let removed = entry.map(|entry| entry.path()).and_then(|path| {
-            remove_tree(&path).inspect_err(|error| tell_left(&path, error))
-        });
+        let removed = entry
+            .map(|entry| entry.path())
+            .and_then(|path| remove_tree(&path).inspect_err(|error| tell_left(&path, error)));
         if removed.is_ok() {
             tracing::info!("credentials that a task of an earlier agent had are removed");
         }
@@ -230,7 +230,10 @@ mod tests {
         assert_ne!(folder.path(), other.path());
         let secret = folder.path().join("auth.json");
         assert_eq!(fs::read(&secret).unwrap(), SECRET.content);
-        assert_eq!(fs::read_to_string(folder.path().join("config.toml")).unwrap(), "model = 'm'");
+        assert_eq!(
+            fs::read_to_string(folder.path().join("config.toml")).unwrap(),
+            "model = 'm'"
+        );
         assert_eq!(
             [mode(&place), mode(folder.path()), mode(&secret)],
             [0o700, 0o700, 0o600]
@@ -271,7 +274,10 @@ mod tests {
         let error = CredentialFolder::create(&place, &SECRET, None).unwrap_err();
         assert_eq!(
             error,
-            format!("the credentials cannot be handed over in {}: File exists", place.display())
+            format!(
+                "the credentials cannot be handed over in {}: File exists",
+                place.display()
+            )
         );
     }
 }

@@ -35,7 +35,10 @@ mod tests {
     #[test]
     fn a_machine_has_memory_and_a_disk() {
         let found = hardware(Path::new("/"));
-        assert!(found.cpu_cores > Some(0) && found.total_memory_mb > Some(16), "{found:?}");
+        assert!(
+            found.cpu_cores > Some(0) && found.total_memory_mb > Some(16),
+            "{found:?}"
+        );
         assert!(found.free_disk_mb.is_some());
         assert_eq!(hardware(Path::new("/no/such/folder")).free_disk_mb, None);
     }

@@ -1,7 +1,19 @@
 //! The seam between a program that speaks a language of its own on standard output and the people who watch it.
 
 /// Makes text for people of what a program writes to its standard output. However the pieces fall, the text is the same.
-pub(crate) trait Interpreter: Send {
+///
+/// ```
+/// use askalf_exec::claude_interpreter;
+///
+/// let mut output = claude_interpreter();
+/// let result = r#"{"type":"result","subtype":"success","result":"4","num_turns":1,"total_cost_usd":0.02}"#;
+/// let mut text = output.push(result[..20].as_bytes());
+/// text += &output.push(result[20..].as_bytes());
+/// text += &output.finish();
+/// assert_eq!(text, "4\n");
+/// assert_eq!(output.figures().cost, 0.02);
+/// ```
+pub trait Interpreter: Send {
     /// The text of the next piece: whole characters, none of them NUL.
     fn push(&mut self, piece: &[u8]) -> String;
 
@@ -14,15 +26,15 @@ pub(crate) trait Interpreter: Send {
 
 /// What a model's run came to, as far as its program told.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Figures {
-    /// Cost in US dollars.
-    pub(crate) cost: f64,
+pub struct Figures {
+    /// Cost in US dollars; finite and not negative.
+    pub cost: f64,
     /// Turns of the model.
-    pub(crate) turns: u32,
+    pub turns: u32,
     /// Tokens that the model read, cached ones included.
-    pub(crate) input_tokens: u64,
+    pub input_tokens: u64,
     /// Tokens that the model wrote.
-    pub(crate) output_tokens: u64,
-    /// What went wrong by the program's own word, for a person.
-    pub(crate) error: Option<String>,
+    pub output_tokens: u64,
+    /// What went wrong by the program's own word: one line for a person.
+    pub error: Option<String>,
 }

@@ -165,7 +165,11 @@ mod tests {
         let long = object(MAX_LINE + 1);
         for piece in [1000, MAX_LINE, 3 * MAX_LINE] {
             let mut lines = JsonLines::new(Echo::default());
-            let mut text: String = long.as_bytes().chunks(piece).map(|piece| lines.push(piece)).collect();
+            let mut text: String = long
+                .as_bytes()
+                .chunks(piece)
+                .map(|piece| lines.push(piece))
+                .collect();
             assert!(lines.line.capacity() <= 2 * MAX_LINE);
             text += &lines.push(b"\n{}\n");
             assert_eq!(text, format!("{LEFT_OUT}<{{}}>"), "in pieces of {piece}");

@@ -36,12 +36,13 @@ mod windows_calls;
 mod wire;
 
 pub use capabilities::{FoundTool, TOOLS, Tool, find_tools};
-pub use claude::ClaudeExecutor;
+pub use claude::{ClaudeExecutor, claude_interpreter};
 pub use cli_executor::CliOptions;
-pub use codex::CodexExecutor;
+pub use codex::{CodexExecutor, codex_interpreter};
 pub use credential_folder::sweep_credential_folders;
 pub use environment::scrubbed_environment;
 pub use hardware::{Hardware, hardware};
+pub use interpreter::{Figures, Interpreter};
 pub use load::device_load;
 pub use output_log::DEFAULT_OUTPUT_CAP;
 pub use process_runner::ProcessRunner;

@@ -33,9 +33,15 @@ mod tests {
     #[test]
     fn the_figures_fit_together() {
         let load = device_load(Path::new("/"));
-        assert!(load.free_memory_mb.unwrap() <= load.total_memory_mb.unwrap(), "{load:?}");
+        assert!(
+            load.free_memory_mb.unwrap() <= load.total_memory_mb.unwrap(),
+            "{load:?}"
+        );
         assert!(load.uptime.unwrap() > 0.0 && load.free_disk_mb.is_some());
         let shown = load.load_avg_1m.unwrap().to_string();
-        assert!(shown.split_once('.').is_none_or(|(_, places)| places.len() <= 2), "{shown}");
+        assert!(
+            shown.split_once('.').is_none_or(|(_, places)| places.len() <= 2),
+            "{shown}"
+        );
     }
 }

@@ -71,7 +71,14 @@ mod tests {
         }
         let path = |places: &[&Path]| std::env::join_paths(places).unwrap();
         let relative = Path::new("first");
-        let all = path(&[relative, &root.path().join("missing"), &plain, &folder, &first, &second]);
+        let all = path(&[
+            relative,
+            &root.path().join("missing"),
+            &plain,
+            &folder,
+            &first,
+            &second,
+        ]);
         assert_eq!(program_path("tool", &all), Some(first.join("tool")));
         assert_eq!(program_path("tool", &path(&[relative, &plain, &folder])), None);
         assert_eq!(program_path("tool", OsStr::new("")), None);

@@ -97,6 +97,14 @@ impl Executor for ShellExecutor {
 
     async fn run(&self, task: Task, output: TaskOutput, cancel: CancelSignal) -> TaskEnd {
         let command = self.command(task);
-        run_command(&*self.runner, command, output, cancel, self.options.output_cap, None).await
+        run_command(
+            &*self.runner,
+            command,
+            output,
+            cancel,
+            self.options.output_cap,
+            None,
+        )
+        .await
     }
 }

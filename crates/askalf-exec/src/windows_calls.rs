@@ -183,9 +183,7 @@ pub(crate) fn free_disk(path: &Path) -> Option<u64> {
     let wide: Vec<u16> = path.as_os_str().encode_wide().chain([0]).collect();
     let mut free = 0_u64;
     // SAFETY: the name ends with NUL and outlives the call; the figures that are not wanted may be null.
-    done(unsafe {
-        GetDiskFreeSpaceExW(wide.as_ptr(), &raw mut free, ptr::null_mut(), ptr::null_mut())
-    })
-    .ok()?;
+    done(unsafe { GetDiskFreeSpaceExW(wide.as_ptr(), &raw mut free, ptr::null_mut(), ptr::null_mut()) })
+        .ok()?;
     Some(free)
 }

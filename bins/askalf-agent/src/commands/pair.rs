@@ -6,8 +6,8 @@ use std::time::SystemTime;
 
 use askalf_agent_core::control::{self, ControlError};
 use askalf_agent_core::{
-    DeviceIdStore, DeviceProbe, Endpoint, Redemption, Route, Timings, TlsPin, Verification, Verified, VerifyErrorKind,
-    redeem, verify,
+    DeviceIdStore, DeviceProbe, Endpoint, Redemption, Route, Timings, TlsPin, Verification, Verified,
+    VerifyErrorKind, redeem, verify,
 };
 use askalf_bridge_auth::{PairCode, PairCodeError, Token, TokenShape};
 use askalf_cli::{ExitCode, Failure, print, read_secret, read_token};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use askalf_agent_core::{DeviceFacts, DeviceLoad, DeviceProbe, Executor, Runner};
+use askalf_agent_core::{DeviceFacts, DeviceLoad, DeviceProbe, Runner};
 use askalf_cli::{ExitCode, Table, print};
 use askalf_cred::{Home, LoadOutcome};
 use askalf_exec::{FoundTool, tool_version};
@@ -56,7 +56,7 @@ pub(crate) async fn scan(vault: &Vault, arguments: Scan) -> anyhow::Result<ExitC
     let (facts, load) = (probe.facts(), probe.load());
     let installed = executors(home)?;
     let installed = installed.iter().filter(|executor| executor.is_installed());
-    let executors = installed.map(|it| Executor::kind(&**it).as_str().to_owned()).collect();
+    let executors: Vec<String> = installed.map(|it| it.kind().as_str().to_owned()).collect();
     let tools = versions(home, probe.tools()).await?;
     if arguments.json {
         show_json(&report(facts, load, executors, tools))?;
@@ -131,7 +131,10 @@ fn describe(facts: &DeviceFacts, load: &DeviceLoad, executors: &[String], tools:
     let free = load.free_memory_mb.map(|free| format!("{free} MiB free"));
     let total = load.total_memory_mb.map(|total| format!("{total} MiB in all"));
     row("memory", together(", ", [free, total]));
-    row("disk", load.free_disk_mb.map(|free| format!("{free} MiB free at home")));
+    row(
+        "disk",
+        load.free_disk_mb.map(|free| format!("{free} MiB free at home")),
+    );
     let averages = [load.load_avg_1m, load.load_avg_5m].map(|load| load.map(|load| format!("{load:.2}")));
     row("load", together(", ", averages));
     row("executors", Some(executors.join(", ")));

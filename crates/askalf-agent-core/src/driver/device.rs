@@ -61,7 +61,11 @@ impl EventLoop {
 
     /// Sends a heartbeat with figures, where they come in time.
     pub(super) fn beat(&mut self, socket: SocketId, heartbeat: Heartbeat) {
-        let probe = self.options.probe.clone().filter(|_| !self.questions.reading_load);
+        let probe = self
+            .options
+            .probe
+            .clone()
+            .filter(|_| !self.questions.reading_load);
         let Some(probe) = probe else {
             self.send(socket, &AgentMessage::Heartbeat(heartbeat));
             return;

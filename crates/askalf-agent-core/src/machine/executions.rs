@@ -186,9 +186,11 @@ impl<J: Jitter> Machine<J> {
             return Err("the task has no input: there is nothing to run".to_owned());
         };
         let executor = self.executor(&requested).ok_or_else(|| match requested {
-            ExecutorKind::Auto => "this device has no executor for a prompt: neither claude nor codex is installed. Name the \
+            ExecutorKind::Auto => {
+                "this device has no executor for a prompt: neither claude nor codex is installed. Name the \
                                    executor 'shell' where the input is a command"
-                .to_owned(),
+                    .to_owned()
+            }
             _ => format!("this device has no executor '{}'", one_line(requested.as_str())),
         })?;
         let timeout = dispatch

@@ -62,7 +62,9 @@ fn model_in(cpuinfo: &str) -> Option<String> {
 
 /// In bytes; systems before 3.14 do not tell.
 fn available_in(meminfo: &str) -> Option<u64> {
-    let rest = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let rest = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kibibytes: u64 = rest.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kibibytes.checked_mul(1024)
 }

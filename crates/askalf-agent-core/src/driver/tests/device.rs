@@ -60,7 +60,10 @@ async fn facts_are_looked_for_at_the_start_and_for_each_scan() {
     peer.register(&[]).await;
     for look in [2, 3] {
         peer.send("capabilities:scan", json!({"deviceId": "dev_1"})).await;
-        assert_eq!(peer.expect("capabilities:result").await["capabilities"]["look"], look);
+        assert_eq!(
+            peer.expect("capabilities:result").await["capabilities"]["look"],
+            look
+        );
     }
     assert_eq!(probe.loads.load(Ordering::SeqCst), 0, "load is for heartbeats");
     agent.stop().await;
@@ -77,9 +80,16 @@ async fn heartbeats_tell_the_load_of_the_moment() {
             (&beat["freeMemoryMB"], &beat["uptime"], &beat["loadAvg1m"]),
             (&json!(reading), &json!(60.0), &Value::Null)
         );
-        assert_eq!((&beat["queuedTasks"], &beat["activeExecutions"]), (&json!(0), &json!(0)));
+        assert_eq!(
+            (&beat["queuedTasks"], &beat["activeExecutions"]),
+            (&json!(0), &json!(0))
+        );
     }
-    assert_eq!(probe.looks.load(Ordering::SeqCst), 1, "a heartbeat looks for no tools");
+    assert_eq!(
+        probe.looks.load(Ordering::SeqCst),
+        1,
+        "a heartbeat looks for no tools"
+    );
     agent.stop().await;
 }
 

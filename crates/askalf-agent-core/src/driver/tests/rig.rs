@@ -20,8 +20,8 @@ use crate::driver::dial::{Dial, Stream};
 use crate::driver::{AgentOptions, DeviceIdError, DeviceIdStore, run_on};
 use crate::machine::{Command, Fault, State};
 use crate::{
-    AgentStatus, CancelSignal, CredentialSource, DeviceFacts, DeviceProbe, Endpoint, Executor, LoadedCredential,
-    NoCredential, NoCredentialKind, Route, Task, TaskEnd, TaskOutput, Timings,
+    AgentStatus, CancelSignal, CredentialSource, DeviceFacts, DeviceProbe, Endpoint, Executor,
+    LoadedCredential, NoCredential, NoCredentialKind, Route, Task, TaskEnd, TaskOutput, Timings,
 };
 
 pub(super) const TOKEN: &str = "sk_live_NdlPiGQ1nmIevDuBMbAnAodSO10UzbLG";

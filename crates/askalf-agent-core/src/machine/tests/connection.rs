@@ -474,7 +474,7 @@ fn one_look_at_a_time_serves_all_who_ask_and_is_answered_on_the_connection_of_th
         ..DeviceFacts::default()
     };
     let executors = vec![ExecutorKind::Claude, ExecutorKind::Shell];
-    rig.handle(Event::Scanned(Some(Box::new(Scan { facts, executors }))));
+    rig.handle(Event::Scanned(Some(Box::new(crate::Scan { facts, executors }))));
     let AgentMessage::Capabilities(result) = &rig.messages()[0] else {
         panic!("not the answer")
     };
@@ -482,7 +482,10 @@ fn one_look_at_a_time_serves_all_who_ask_and_is_answered_on_the_connection_of_th
 
     rig.actions.clear();
     rig.receive(socket, scan());
-    assert!(rig.has(|it| matches!(it, Action::Scan)), "the next one is looked for anew");
+    assert!(
+        rig.has(|it| matches!(it, Action::Scan)),
+        "the next one is looked for anew"
+    );
     rig.close(socket, 1001);
     rig.handle(Event::Scanned(None));
     assert_eq!(rig.sent(), Vec::<String>::new(), "nobody is there to be answered");
