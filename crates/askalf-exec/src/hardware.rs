@@ -28,7 +28,8 @@ pub fn hardware(home: &Path) -> Hardware {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(target_os = "linux")]
+#[cfg(test)]
 mod tests {
     use super::*;
 

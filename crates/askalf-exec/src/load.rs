@@ -26,7 +26,8 @@ fn hundredths(load: f64) -> f64 {
     (load * 100.0).round() / 100.0
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(target_os = "linux")]
+#[cfg(test)]
 mod tests {
     use super::*;
 
