@@ -20,6 +20,7 @@ use crate::executors::{credential_folders, executors};
 use crate::facts::{Probe, identity};
 use crate::home_lock;
 use crate::start::start;
+use crate::task_limits;
 use crate::vault::Vault;
 
 /// Tasks at once where nothing is configured, as in the agents before this one.
@@ -59,7 +60,7 @@ pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
     // What a killed daemon left behind goes before any task runs, while the lock is held.
     let leftovers = credential_folders(home);
     let _swept = spawn_blocking(move || sweep_credential_folders(&leftovers)).await;
-    let executors = executors(home)?;
+    let executors = executors(home, &task_limits::configured(&config)?)?;
     let credentials = Arc::new(CredentialFile::new(
         home.clone(),
         keys,

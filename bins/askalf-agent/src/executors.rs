@@ -8,16 +8,17 @@ use askalf_agent_core::{Executor, Runner};
 use askalf_cli::{ExitCode, Failure};
 use askalf_cred::Home;
 use askalf_exec::{
-    ClaudeExecutor, CliOptions, CodexExecutor, ProcessRunner, ShellExecutor, ShellOptions, become_subreaper,
-    scrubbed_environment,
+    ClaudeExecutor, CliOptions, CodexExecutor, ProcessRunner, ShellExecutor, ShellOptions, TaskLimits,
+    become_subreaper, scrubbed_environment,
 };
 
 use crate::environment;
 use crate::shell::shell;
+use crate::task_limits::argument;
 
 /// The executors, installed or not, in the order in which the device prefers them.
-pub(crate) fn executors(home: &Home) -> Result<Vec<Arc<dyn Executor>>, Failure> {
-    let runner = runner()?;
+pub(crate) fn executors(home: &Home, limits: &TaskLimits) -> Result<Vec<Arc<dyn Executor>>, Failure> {
+    let runner = runner(limits)?;
     let shell = ShellOptions {
         environment: task_environment(),
         ..ShellOptions::new(shell(), task_folder(home))
@@ -33,8 +34,8 @@ pub(crate) fn executors(home: &Home) -> Result<Vec<Arc<dyn Executor>>, Failure> 
     ])
 }
 
-/// What starts programs, with this process as the one that adopts what a killed runner leaves behind.
-pub(crate) fn runner() -> Result<Arc<dyn Runner>, Failure> {
+/// What starts programs within these limits, with this process as the one that adopts what a killed runner leaves behind.
+pub(crate) fn runner(limits: &TaskLimits) -> Result<Arc<dyn Runner>, Failure> {
     become_subreaper().map_err(|error| {
         Failure::new(
             ExitCode::Failed,
@@ -44,7 +45,8 @@ pub(crate) fn runner() -> Result<Arc<dyn Runner>, Failure> {
             ),
         )
     })?;
-    Ok(Arc::new(ProcessRunner::new(own_binary()?, vec!["runner".into()])))
+    let arguments = vec!["runner".into(), "--limits".into(), argument(limits).into()];
+    Ok(Arc::new(ProcessRunner::new(own_binary()?, arguments)))
 }
 
 /// What of this process's environment a task may see.

@@ -18,6 +18,7 @@ mod route;
 mod runner;
 mod shell;
 mod start;
+mod task_limits;
 mod vault;
 
 use std::path::PathBuf;
@@ -34,7 +35,9 @@ use vault::Vault;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
-        Command::Runner => runner::runner().unwrap_or_else(|error| report(Err(error))),
+        Command::Runner(arguments) => {
+            runner::runner(&arguments.limits).unwrap_or_else(|error| report(Err(error)))
+        }
         command => report(run(cli.home, &cli.passphrase, command)),
     }
 }
@@ -73,7 +76,7 @@ fn run(
             print(include_str!("../../../docs/recovery.md"))?;
             Ok(askalf_cli::ExitCode::Done)
         }
-        Command::Runner => Ok(askalf_cli::ExitCode::Usage),
+        Command::Runner(_) => Ok(askalf_cli::ExitCode::Usage),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use askalf_agent_core::{DeviceFacts, DeviceLoad, DeviceProbe, Runner};
 use askalf_cli::{ExitCode, Table, print};
 use askalf_cred::{Home, LoadOutcome};
-use askalf_exec::{FoundTool, tool_version};
+use askalf_exec::{FoundTool, TaskLimits, tool_version};
 use askalf_proto::SystemInfo;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -54,7 +54,7 @@ pub(crate) async fn scan(vault: &Vault, arguments: Scan) -> anyhow::Result<ExitC
     };
     let probe = Probe::new(name);
     let (facts, load) = (probe.facts(), probe.load());
-    let installed = executors(home)?;
+    let installed = executors(home, &TaskLimits::default())?;
     let installed = installed.iter().filter(|executor| executor.is_installed());
     let executors: Vec<String> = installed.map(|it| it.kind().as_str().to_owned()).collect();
     let tools = versions(home, probe.tools()).await?;
@@ -68,7 +68,7 @@ pub(crate) async fn scan(vault: &Vault, arguments: Scan) -> anyhow::Result<ExitC
 
 /// Asks each tool for its version, in the order in which they were found.
 async fn versions(home: &Home, tools: Vec<FoundTool>) -> anyhow::Result<Vec<ToolReport>> {
-    let runner: Arc<dyn Runner> = runner()?;
+    let runner: Arc<dyn Runner> = runner(&TaskLimits::default())?;
     let places = Arc::new(Semaphore::new(ASKED_AT_ONCE));
     let mut asking = JoinSet::new();
     for (index, found) in tools.into_iter().enumerate() {

@@ -287,12 +287,44 @@ async fn a_secret_is_gone_however_the_task_ends() {
             "{cause:?}"
         );
     }
-    let device = Device::with("claude", "touch \"$here/started\"; sleep 1000");
+    let device = Device::with("claude", "");
     let (handle, cancel) = CancelHandle::new();
     handle.cancel();
     let (end, _) = run_by(&device.claude(), with_login("go"), cancel).await;
     assert_eq!(end.cause, Some(Cause::Cancelled));
     assert!(!device.ran() && device.credential_folders().is_empty());
+}
+
+#[tokio::test]
+async fn a_cancel_ends_a_running_model_with_what_it_said_so_far() {
+    let device = Device::with(
+        "claude",
+        r#"
+trap '' TERM
+echo '{"type":"assistant","message":{"content":[{"type":"text","text":"I begin."}]}}'
+sleep 1000 & wait; sleep 1000
+"#,
+    );
+    let (sender, mut receiver) = mpsc::channel(4);
+    let (handle, cancel) = CancelHandle::new();
+    let claude = device.claude();
+    let running = tokio::spawn(async move {
+        claude
+            .run(with_login("go"), TaskOutput::new("exec_1", sender), cancel)
+            .await
+    });
+    assert_eq!(
+        timeout(LONG, receiver.recv()).await.unwrap().unwrap().text,
+        "I begin.\n"
+    );
+    assert_eq!(device.credential_folders().len(), 1);
+    handle.cancel();
+    let end = timeout(LONG, running).await.unwrap().unwrap();
+    assert_eq!(
+        (end.cause, end.error.as_deref(), end.output.as_str()),
+        (Some(Cause::Cancelled), Some("cancelled"), "I begin.\n")
+    );
+    assert!(device.credential_folders().is_empty());
 }
 
 #[tokio::test]
