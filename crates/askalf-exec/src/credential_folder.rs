@@ -103,7 +103,12 @@ impl Drop for CredentialFolder {
 /// Removes the folders that an agent left behind which was killed while its tasks ran. To be called before any task runs, by
 /// the one agent of the place.
 pub fn sweep_credential_folders(place: &Path) {
-    let entries = match fs::read_dir(place) {
+    // Not behind a link: what is there is not this agent's to remove.
+    let listed = fs::symlink_metadata(place).and_then(|found| match found.is_dir() {
+        true => fs::read_dir(place),
+        false => Err(io::ErrorKind::NotADirectory.into()),
+    });
+    let entries = match listed {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return,
         Err(error) => return tell_left(place, &error),
@@ -264,6 +269,10 @@ mod tests {
         fs::write(place.join("stray"), "").unwrap();
         sweep_credential_folders(&place);
         assert_eq!(fs::read_dir(&place).unwrap().count(), 0);
+        assert!(outside.join("kept").exists());
+        let link = home.path().join("link");
+        std::os::unix::fs::symlink(&outside, &link).unwrap();
+        sweep_credential_folders(&link);
         assert!(outside.join("kept").exists());
     }
 
