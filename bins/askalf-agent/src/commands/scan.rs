@@ -139,10 +139,10 @@ fn describe(facts: &DeviceFacts, load: &DeviceLoad, executors: &[String], tools:
     row("load", together(", ", averages));
     row("executors", Some(executors.join(", ")));
     let mut text = about.render();
-    let mut listing = Table::new(&["TOOL", "VERSION", "PATH"]);
+    let mut listing = Table::new(&["TOOL", "PATH", "VERSION"]);
     for tool in tools {
         let version = tool.version.unwrap_or_else(|| "-".to_owned());
-        listing.row(vec![tool.name.to_owned(), version, tool.path]);
+        listing.row(vec![tool.name.to_owned(), tool.path, version]);
     }
     text.push('\n');
     text.push_str(&listing.render());
