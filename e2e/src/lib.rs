@@ -8,12 +8,15 @@ mod binaries;
 mod bridge;
 mod certificates;
 mod command;
+pub mod kills;
+pub mod local_api;
 mod old_agent;
 mod old_forge;
 mod other_machine;
 mod pids;
 mod process;
 mod program;
+mod relay;
 mod wait;
 mod websocket;
 
@@ -28,6 +31,7 @@ pub use other_machine::other_machine;
 pub use pids::{Watched, pids_in};
 pub use process::{Line, Process};
 pub use program::Program;
+pub use relay::{Network, Relay};
 pub use wait::{PATIENCE, until};
 pub use websocket::{Incoming, Reader, Writer, client};
 

@@ -100,8 +100,15 @@ fn a_folder_that_cannot_be_written_keeps_no_daemon_from_running() -> Result<()> 
     agent.wrap(&wrapper);
     let credential = agent.on_disk()?;
     agent.start()?;
+    // What is accepted must be on record, and nothing can be.
     forge.dispatch("e1", "echo works")?;
-    ensure!(forge.wait_message("execution:complete")?["output"] == "works\n");
+    let refused = forge.wait_message("execution:failed")?;
+    ensure!(
+        refused["error"]
+            .as_str()
+            .is_some_and(|error| error.contains("cannot be opened for writing")),
+        "{refused}"
+    );
     let warned = agent
         .log()
         .iter()

@@ -14,6 +14,8 @@ use crate::{benchmarks_page, cargo, lines, tools};
 pub(crate) const LIST: &str = "\
 start  the agent's way from its start to registered, its memory, the size of the binaries
 load   one load and unseal of the credential, beside the derivation that agents 2.0 to 3.2 made for each
+output a task that writes 10 GB, one that writes byte by byte, and the way of a first byte
+idle   wake-ups, CPU time and memory of a daemon that has nothing to do
 auth   checks of keys: one derivation by five implementations, up to a million keys, the old algorithm, a fleet";
 
 const RUNS: usize = 20;
@@ -122,7 +124,7 @@ fn measure(binaries: &Binaries) -> Result<Figures> {
     agent.start()?;
     #[allow(clippy::disallowed_methods, reason = "the time without work is what is measured")]
     std::thread::sleep(IDLE);
-    let idle_rss_kib = resident_kib(agent.daemon()?.pid())?;
+    let idle_rss_kib = proc_field_kib(agent.daemon()?.pid(), "VmRSS:")?;
     let size = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.len());
     Ok(Figures {
         starts,
@@ -167,7 +169,7 @@ agent of the 3.x generation on its authors' machine: 215 ms, 54.6 MiB, and a run
 }
 
 /// The day and the machine, for a section.
-fn machine() -> String {
+pub(crate) fn machine() -> String {
     format!(
         "{}: {}, {} cores, {}, load average {}",
         jiff::Timestamp::now().strftime("%Y-%m-%d"),
@@ -185,7 +187,7 @@ fn load_average() -> String {
 }
 
 /// The middle of sorted values; between the two in the middle where their number is even.
-fn median(sorted: &[Duration]) -> Duration {
+pub(crate) fn median(sorted: &[Duration]) -> Duration {
     let middle = sorted.len() / 2;
     match (sorted.get(middle.wrapping_sub(1)), sorted.get(middle)) {
         (Some(lower), Some(upper)) if sorted.len().is_multiple_of(2) => (*lower + *upper) / 2,
@@ -194,16 +196,17 @@ fn median(sorted: &[Duration]) -> Duration {
     }
 }
 
-fn millis(duration: Duration) -> f64 {
+pub(crate) fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
 
-fn resident_kib(pid: u32) -> Result<u64> {
+/// A field of `/proc/PID/status` that is told in KiB.
+pub(crate) fn proc_field_kib(pid: u32, field: &str) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .context("no VmRSS")?;
+        .find_map(|line| line.strip_prefix(field))
+        .with_context(|| format!("no {field}"))?;
     Ok(line.trim().trim_end_matches("kB").trim().parse()?)
 }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a command line")]
 
 mod bench;
+mod bench_output;
 mod benchmarks_page;
 mod cargo;
 mod ci;
@@ -37,6 +38,9 @@ Tasks:
   ci             Format, lints, each crate alone, tests, documentation, Windows: everything that a change must pass
   bench [NAME]   Measure and write docs/benchmarks.md; without a name, list the benches
   prove cred     The slow proofs of the credential: a kill and a failure at every system call, races, churn
+  prove faults   Delivery: both sides killed for ten minutes under load, and the network cut for a minute
+  prove simulation
+                 A hundred million steps of the agent's state machine in a world of faults
   fuzz [TARGET] [--seconds N]
                  Feed the readers what a fuzzer makes up, for 600 s unless told otherwise
   mutants [ARGS] Change the credential's code in one place at a time, and list what no test notices; hours
@@ -73,8 +77,12 @@ fn main() -> ExitCode {
         }
         ["bench", "start"] => bench::start(),
         ["bench", "load"] => bench::load(),
+        ["bench", "output"] => bench_output::output(),
+        ["bench", "idle"] => bench_output::idle(),
         ["bench", "auth"] => bench::auth(),
         ["prove", "cred"] => prove::cred(),
+        ["prove", "faults"] => prove::faults(),
+        ["prove", "simulation"] => prove::simulation(),
         ["fuzz", arguments @ ..] => fuzz::run(arguments),
         ["mutants", arguments @ ..] => mutants::run(arguments),
         _ => {

@@ -1,8 +1,9 @@
-//! `cargo xtask prove cred`: the proofs of the credential that take too long for each change.
+//! `cargo xtask prove NAME`: the proofs that take too long for each change.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use askalf_e2e::kills::{Plan, kill_again_and_again};
 
 use crate::{cargo, lines, tools};
 
@@ -11,6 +12,7 @@ const FIGURE: &str = "proof: ";
 
 struct Proof {
     name: &'static str,
+    package: &'static str,
     arguments: &'static [&'static str],
     variables: &'static [(&'static str, &'static str)],
 }
@@ -18,16 +20,19 @@ struct Proof {
 const CRED: [Proof; 3] = [
     Proof {
         name: "each act killed at every system call, and with every call failing",
+        package: "askalf-cred",
         arguments: &["--test", "syscalls", "--", "--ignored"],
         variables: &[],
     },
     Proof {
         name: "64 + 64 processes that create and rotate at once, 100 times",
+        package: "askalf-cred",
         arguments: &["--test", "races", "--", "--nocapture", "--test-threads", "1"],
         variables: &[("ASKALF_RACE_PROCESSES", "64"), ("ASKALF_RACE_ROUNDS", "100")],
     },
     Proof {
         name: "a thousand loads in changing surroundings, and the corpus of the fuzzer",
+        package: "askalf-cred",
         arguments: &[
             "--test",
             "churn",
@@ -42,12 +47,63 @@ const CRED: [Proof; 3] = [
     },
 ];
 
-/// Runs each proof; an error where one fails.
+const NETWORK: [Proof; 1] = [Proof {
+    name: "a task under a cut and under a silent network, a minute and more",
+    package: "askalf-e2e",
+    arguments: &["--test", "network_faults", "--", "--ignored", "--nocapture"],
+    variables: &[],
+}];
+
+const SIMULATION: [Proof; 1] = [Proof {
+    name: "a hundred million steps of the state machine in a world of faults",
+    package: "askalf-agent-core",
+    arguments: &["--release", "--test", "simulation", "--", "--nocapture"],
+    variables: &[("ASKALF_SIMULATION_STEPS", "100000000")],
+}];
+
+/// Ten minutes of kills: each side 40 times at least, and 3,000 executions.
+const KILLS: Plan = Plan {
+    windows: 12,
+    killing: Duration::from_secs(50),
+    between: (Duration::from_secs(5), Duration::from_secs(15)),
+    rate: 20,
+    grace: Duration::from_secs(60),
+    seed: 20_261_124,
+};
+
+/// The proofs of the credential.
 pub(crate) fn cred() -> Result<()> {
     tools::require(&[tools::c_compiler(), tools::strace()])?;
+    all(&CRED)?;
+    println!("not run: cargo xtask fuzz, cargo xtask mutants");
+    Ok(())
+}
+
+/// The proof of the agent's state machine.
+pub(crate) fn simulation() -> Result<()> {
+    all(&SIMULATION)
+}
+
+/// The proofs of delivery: both sides killed under load, and the network cut.
+pub(crate) fn faults() -> Result<()> {
+    println!("Building in release (whole-program optimisation: minutes) ...");
+    let binaries = cargo::build(&["--release"])?;
+    println!("\n== both sides killed every 5 to 15 s under 20 tasks a second");
+    let folder = tempfile::tempdir()?;
+    let report = kill_again_and_again(&binaries, folder.path(), KILLS)?;
+    println!("{report}");
+    ensure!(
+        report.agent_kills >= 40 && report.bridge_kills >= 40 && report.accepted >= 3_000,
+        "too few to prove anything: {report}"
+    );
+    all(&NETWORK)
+}
+
+/// Runs each proof; an error where one fails.
+fn all(proofs: &[Proof]) -> Result<()> {
     let mut figures = Vec::new();
     let mut failed = Vec::new();
-    for proof in &CRED {
+    for proof in proofs {
         println!("\n== {}", proof.name);
         let started = Instant::now();
         if let Err(error) = run(proof, &mut figures) {
@@ -61,7 +117,6 @@ pub(crate) fn cred() -> Result<()> {
         ));
     }
     println!("\n{}", figures.join("\n"));
-    println!("not run: cargo xtask fuzz, cargo xtask mutants");
     if !failed.is_empty() {
         bail!("failed: {}", failed.join("; "));
     }
@@ -69,7 +124,7 @@ pub(crate) fn cred() -> Result<()> {
 }
 
 fn run(proof: &Proof, figures: &mut Vec<String>) -> Result<()> {
-    let mut arguments = vec!["test", "--locked", "--package", "askalf-cred"];
+    let mut arguments = vec!["test", "--locked", "--package", proof.package];
     arguments.extend(proof.arguments);
     let mut child = cargo::cargo(&arguments)?
         .envs(proof.variables.iter().copied())

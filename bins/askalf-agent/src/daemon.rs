@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use askalf_agent_core::control;
+use askalf_agent_core::journal::JournalFile;
 use askalf_agent_core::{AgentOptions, AgentStatus, Command};
-use askalf_cli::{ExitCode, StopRequests};
-use askalf_cred::AgentConfig;
+use askalf_cli::{ExitCode, StopRequests, private_folder};
+use askalf_cred::{AgentConfig, Home};
 use askalf_exec::sweep_credential_folders;
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
@@ -75,6 +76,7 @@ pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
         options,
         credentials,
         executors,
+        Arc::new(journal(home)),
         Arc::new(DeviceIdFile::new(home)),
         received,
         status,
@@ -98,4 +100,14 @@ fn options(config: &AgentConfig) -> AgentOptions {
         options.default_timeout = Duration::from_millis(timeout);
     }
     options
+}
+
+/// The execution journal; the home is this process's alone.
+fn journal(home: &Home) -> JournalFile {
+    let folder = home.state_dir();
+    if let Err(error) = private_folder().create(&folder) {
+        // The journal says what follows.
+        tracing::debug!("{} cannot be made: {}", folder.display(), error.kind());
+    }
+    JournalFile::new(folder.join("executions.db"))
 }

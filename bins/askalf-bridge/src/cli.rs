@@ -117,7 +117,7 @@ pub(crate) struct Serve {
     pub pair_behind_proxy: bool,
 
     /// Seconds that a device may be away before its open executions end as interrupted
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 150, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub grace: u64,
 }
 

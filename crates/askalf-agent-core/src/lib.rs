@@ -5,6 +5,7 @@ mod credential;
 mod driver;
 mod endpoint;
 mod facts;
+pub mod journal;
 pub mod machine;
 mod probe;
 mod route;

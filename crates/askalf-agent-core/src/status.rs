@@ -27,6 +27,12 @@ pub struct AgentStatus {
     pub queued: u32,
     /// Results that the bridge has not acknowledged yet.
     pub unacknowledged: u32,
+    /// Bytes of their frames, which are on the disk too.
+    #[serde(default)]
+    pub unacknowledged_bytes: u64,
+    /// Results that the bridge could not take and that are kept apart.
+    #[serde(default)]
+    pub quarantined: u32,
     /// Version of the agent.
     pub version: String,
     /// Round trip of the last answered ping on this connection, in milliseconds.
@@ -47,6 +53,8 @@ impl AgentStatus {
             running: 0,
             queued: 0,
             unacknowledged: 0,
+            unacknowledged_bytes: 0,
+            quarantined: 0,
             version: version.into(),
             last_heartbeat_rtt_ms: None,
         }

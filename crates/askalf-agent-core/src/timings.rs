@@ -46,6 +46,10 @@ pub struct Timings {
     pub credential_poll: Duration,
     /// First wait for an `execution:ack` before a result is sent again on the same socket; it doubles.
     pub acknowledgement: Duration,
+    /// How long the socket of a peer that acknowledges nothing must live on after its pong for a result to count as taken.
+    pub settled_result: Duration,
+    /// How long a result is kept, and sent again, that such a peer has read, while its sockets die sooner than that.
+    pub keep_unacknowledged: Duration,
     /// How long a stop may wait for running tasks and for their results to be delivered.
     pub stop: Duration,
 }
@@ -72,6 +76,8 @@ impl Default for Timings {
             replaced_twice: Duration::from_secs(60),
             credential_poll: Duration::from_secs(1),
             acknowledgement: Duration::from_secs(30),
+            settled_result: Duration::from_secs(60),
+            keep_unacknowledged: Duration::from_secs(24 * 60 * 60),
             stop: Duration::from_secs(10),
         }
     }

@@ -33,7 +33,8 @@ pub struct BridgeOptions {
     pub heartbeat_timeout: Duration,
     /// After how many heartbeats the device is asked again what it can do: 10.
     pub heartbeats_per_scan: u32,
-    /// How long the executions of a device that is gone stay open before they end `interrupted`: 60 s. Counted from the
+    /// How long the executions of a device that is gone stay open before they end `interrupted`: 150 s, which a cut of a minute and
+    /// the longest pause of an agent's retries fit into. Counted from the
     /// end of its socket, and from the start of the bridge.
     pub interrupted_grace: Duration,
     /// How long one frame may take to be written before the peer counts as stuck: 20 s.
@@ -79,7 +80,7 @@ impl Default for BridgeOptions {
             heartbeat_interval: Duration::from_secs(30),
             heartbeat_timeout: Duration::from_secs(90),
             heartbeats_per_scan: 10,
-            interrupted_grace: Duration::from_secs(60),
+            interrupted_grace: Duration::from_secs(150),
             write_timeout: Duration::from_secs(20),
             close_timeout: Duration::from_secs(2),
             shutdown_timeout: Duration::from_secs(5),

@@ -340,6 +340,18 @@ mod tests {
                 "this is not a whole bundle of `askalf-agent cred export`",
             ),
             (
+                changed("version", json!(0)),
+                "bundle-not-a-bundle",
+                78,
+                "this is not a whole bundle of `askalf-agent cred export`",
+            ),
+            (
+                import(&vec![b' '; MAX_BUNDLE_BYTES], &passphrase()).unwrap_err(),
+                "bundle-not-a-bundle",
+                78,
+                "this is not a whole bundle of `askalf-agent cred export`",
+            ),
+            (
                 changed("version", json!(2)),
                 "bundle-newer-version",
                 78,
@@ -368,7 +380,13 @@ mod tests {
                 (error.id(), error.exit_code(), error.to_string().as_str()),
                 (id, exit_code, text)
             );
-            assert!(!error.hint().is_empty());
+            let hint = match id {
+                "bundle-newer-version" => "upgrade askalf-agent",
+                "bundle-does-not-unseal" => "try the passphrase again",
+                "kdf-misshapen" => "export the device again",
+                _ => "the right file",
+            };
+            assert!(error.hint().contains(hint), "{id}: {}", error.hint());
         }
         let mut kdf = serde_json::from_slice::<Value>(&file).unwrap()["kdf"].clone();
         kdf["m"] = json!(4_000_000);

@@ -181,3 +181,26 @@ impl HomeError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_has_its_place() {
+        let home = Home::new("/home/agent");
+        let name = |path: PathBuf| path.strip_prefix("/home/agent").unwrap().to_owned();
+        assert_eq!(name(home.state_dir()), PathBuf::from("state"));
+        assert_eq!(name(home.socket_path()), PathBuf::from("agent.sock"));
+        assert_eq!(name(home.lock_path()), PathBuf::from("agent.lock"));
+    }
+
+    #[test]
+    fn a_program_ends_with_the_code_of_what_is_wrong() {
+        let io = |kind: std::io::ErrorKind| {
+            HomeError::Io(IoFault::new("create", "/home/agent".as_ref(), &kind.into())).exit_code()
+        };
+        assert_eq!(io(std::io::ErrorKind::PermissionDenied), 77);
+        assert_eq!(io(std::io::ErrorKind::StorageFull), 1);
+    }
+}

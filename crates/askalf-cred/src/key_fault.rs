@@ -146,3 +146,16 @@ impl KeyFault {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_derivation_without_memory_may_succeed_later() {
+        assert!(KeyFault::Kdf(KdfFault::NoMemory).is_local_fault());
+        for fault in [KdfFault::Misshapen, KdfFault::OutOfBounds, KdfFault::Unknown] {
+            assert!(!KeyFault::Kdf(fault).is_local_fault(), "{fault}");
+        }
+    }
+}

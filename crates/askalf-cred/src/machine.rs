@@ -75,3 +75,39 @@ pub fn node_platform(os: &str) -> &str {
         same => same,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_machine_key_was_made_of_is_not_printed() {
+        let card = Interface {
+            name: "eth0".into(),
+            mac: "96:00:03:aa:bb:01".into(),
+            ..Interface::default()
+        };
+        assert_eq!(format!("{card:?}"), r#"Interface("eth0", redacted)"#);
+        let machine = MachineFacts {
+            hostname: "cx33".into(),
+            interfaces: vec![card],
+            ..MachineFacts::default()
+        };
+        assert_eq!(format!("{machine:?}"), "MachineFacts(1 interfaces, redacted)");
+    }
+
+    #[test]
+    fn names_are_spelled_as_node_does() {
+        for (ours, theirs) in [
+            ("x86_64", "x64"),
+            ("x86", "ia32"),
+            ("aarch64", "arm64"),
+            ("arm", "arm"),
+        ] {
+            assert_eq!(node_arch(ours), theirs);
+        }
+        for (ours, theirs) in [("macos", "darwin"), ("windows", "win32"), ("linux", "linux")] {
+            assert_eq!(node_platform(ours), theirs);
+        }
+    }
+}

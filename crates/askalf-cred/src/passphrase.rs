@@ -144,6 +144,26 @@ mod tests {
     }
 
     #[test]
+    fn what_a_person_reads_names_no_passphrase() {
+        assert_eq!(
+            format!("{:?}", Passphrase::cheap("correct horse")),
+            "Passphrase(redacted)"
+        );
+        for (error, id, hint) in [
+            (PassphraseError::Empty, "passphrase-empty", "in the first line"),
+            (PassphraseError::TooLong, "passphrase-too-long", "the right file"),
+            (
+                PassphraseError::NotOneLine,
+                "passphrase-not-one-line",
+                "the right file",
+            ),
+        ] {
+            assert_eq!(error.id(), id);
+            assert!(error.hint().contains(hint), "{}", error.hint());
+        }
+    }
+
+    #[test]
     fn one_line_is_taken_and_nothing_else() {
         for (text, taken) in [
             ("a b", "a b"),

@@ -40,3 +40,18 @@ fn state(disk: &Steady<'_>, path: &Path) -> State {
         Err(error) => State::Unknown(error.kind()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_looked_at_is_not_one_that_is_absent() {
+        let scratch = tempfile::tempdir().unwrap();
+        let file = scratch.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let absent = stamp(&Home::new(scratch.path()));
+        assert_eq!(absent, stamp(&Home::new(scratch.path().join("none"))));
+        assert_ne!(absent, stamp(&Home::new(file)));
+    }
+}

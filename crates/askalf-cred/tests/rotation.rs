@@ -383,3 +383,30 @@ fn a_save_brings_a_rotation_that_was_cut_off_to_its_end_first() {
     assert_eq!(scratch.names(), ["agent.json", "keyfile"]);
     assert_eq!(loaded(&home), OTHER_TOKEN);
 }
+
+#[test]
+fn sealed_text_is_staged_as_a_key_only_where_that_is_meant() {
+    let scratch = Scratch::new();
+    let home = scratch.home();
+    common::save(&home, TOKEN, SealMode::Keyfile);
+    let file: Value = serde_json::from_slice(&fs::read(home.config_path()).unwrap()).unwrap();
+    let sealed = token(file["apiKey"].as_str().unwrap());
+    let error = stage_next(&home, &sealed, &options()).unwrap_err();
+    assert!(matches!(error, SaveError::CiphertextAsToken), "{error}");
+    let mut meant = options();
+    meant.opaque_key = true;
+    stage_next(&home, &sealed, &meant).unwrap();
+}
+
+#[test]
+fn a_pending_key_does_not_take_the_place_of_what_is_no_file() {
+    let scratch = Scratch::new();
+    let home = scratch.home();
+    common::save(&home, TOKEN, SealMode::Keyfile);
+    stage_next(&home, &token(OTHER_TOKEN), &options()).unwrap();
+    fs::remove_file(home.config_path()).unwrap();
+    fs::create_dir(home.config_path()).unwrap();
+    let error = promote_next(&home, &token(OTHER_TOKEN), now(), &options()).unwrap_err();
+    assert!(matches!(error, SaveError::Unreadable(_)), "{error}");
+    assert!(home.path().join("agent.json.next").is_file());
+}

@@ -17,11 +17,14 @@ pub enum Feature {
     /// The device names the executions that it holds when it registers or reconnects, and the bridge keeps those
     /// and ends the others.
     Resume,
+    /// The device remembers the executions that it has taken, across restarts, so the bridge may send a dispatch again.
+    Redelivery,
 }
 
 words! { Feature, from_wire:
     ExecutionAck = "execution-ack",
     Resume = "resume",
+    Redelivery = "redelivery",
 }
 
 /// A set of features. Words that we do not know are dropped on decoding: neither side uses what the other
@@ -57,6 +60,12 @@ impl Features {
     /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The set without this feature.
+    #[must_use]
+    pub fn without(&self, feature: Feature) -> Self {
+        self.0.iter().copied().filter(|it| *it != feature).collect()
     }
 
     /// The features that both sets have.

@@ -71,7 +71,19 @@ fn describe(status: &AgentStatus) -> String {
     let since = Duration::from_millis(unix_ms().saturating_sub(status.since));
     let mut text = format!("{} ({}), for {}\n", status.state, status.reason, span(since));
     let round_trip = status.last_heartbeat_rtt_ms.map(|rtt| format!("{rtt} ms"));
-    let results = (status.unacknowledged > 0).then(|| status.unacknowledged.to_string());
+    let results = (status.unacknowledged > 0).then(|| {
+        format!(
+            "{} not acknowledged yet ({} KiB)",
+            status.unacknowledged,
+            status.unacknowledged_bytes.div_ceil(1024)
+        )
+    });
+    let refused = (status.quarantined > 0).then(|| {
+        format!(
+            "{} in quarantine: the bridge could not take them",
+            status.quarantined
+        )
+    });
     for (name, value) in [
         ("", Some(status.detail.as_str())),
         ("next", Some(status.hint.as_str())),
@@ -82,6 +94,7 @@ fn describe(status: &AgentStatus) -> String {
             Some(format!("{} running, {} queued", status.running, status.queued).as_str()),
         ),
         ("results", results.as_deref()),
+        ("", refused.as_deref()),
         ("heartbeat", round_trip.as_deref()),
         ("version", Some(status.version.as_str())),
     ] {

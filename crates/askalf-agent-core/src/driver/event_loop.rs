@@ -8,19 +8,21 @@ use std::time::Duration;
 use askalf_proto::{AgentMessage, Pong, decode_bridge};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
-use tokio::time::{sleep_until, timeout};
-use tracing::warn;
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{error, warn};
 
 use super::clock::{Clock, SystemJitter, millis, unix_ms};
 use super::connection::{Connection, News, Outgoing};
 use super::device::Questions;
 use super::dial::{Dial, Target};
+use super::journal::{Call, JournalWriter};
 use super::tasks::{TaskNews, Tasks};
-use super::{AgentOptions, DeviceIdStore};
+use super::{AgentOptions, DeviceIdStore, Parts};
+use crate::journal::{Committed, Held, JournalError, Record};
 use crate::machine::{Action, Command, Event, Fault, Machine, MachineConfig, Moment, Oddity, SocketId};
 use crate::{
-    AgentStatus, CredentialSource, DeviceLoad, Endpoint, Executor, LoadedCredential, NoCredential,
-    NoCredentialKind, Scan,
+    AgentStatus, CredentialSource, DeviceLoad, Endpoint, LoadedCredential, NoCredential, NoCredentialKind,
+    Scan,
 };
 
 /// Messages that wait for the connection beyond which the bridge is not listened to: what it says mostly wants an
@@ -30,7 +32,7 @@ const ANSWERS_WAITING: usize = 64;
 /// Messages that wait for the connection beyond which tasks are not listened to: their pipes fill instead.
 const OUTPUT_WAITING: usize = 8;
 
-/// How long the end of the agent may take once everything is decided: goodbyes, and a device id being saved.
+/// How long the end of the agent may take once everything is decided: goodbyes, and what is still being written.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 pub(super) struct EventLoop {
@@ -49,6 +51,9 @@ pub(super) struct EventLoop {
     connection: Option<(SocketId, Connection)>,
     outgoing: VecDeque<Outgoing>,
     pub(super) tasks: Tasks,
+    writer: JournalWriter,
+    /// Frames in quarantine.
+    quarantined: usize,
     /// Blocking calls under way.
     pub(super) answers: JoinSet<Answer>,
     pub(super) questions: Questions,
@@ -65,7 +70,11 @@ pub(super) struct EventLoop {
 pub(super) enum Answer {
     Credential(Result<LoadedCredential, NoCredential>),
     Generation(u64),
-    DeviceId(Option<String>),
+    Loaded {
+        device_id: Option<String>,
+        held: Result<Held, JournalError>,
+    },
+    Committed(Result<Committed, JournalError>),
     DeviceIdWritten,
     Scanned(Option<Box<Scan>>),
     Load(DeviceLoad),
@@ -76,6 +85,7 @@ enum Wake {
     Command(Option<Command>),
     Answer(Answer),
     Timeout,
+    JournalDue,
     Written(String),
     Sent,
     News(Option<News>),
@@ -83,15 +93,16 @@ enum Wake {
 }
 
 impl EventLoop {
-    pub(super) fn new(
-        dialer: Arc<dyn Dial>,
-        options: AgentOptions,
-        credentials: Arc<dyn CredentialSource>,
-        executors: Vec<Arc<dyn Executor>>,
-        device_ids: Arc<dyn DeviceIdStore>,
-        commands: mpsc::Receiver<Command>,
-        status: watch::Sender<AgentStatus>,
-    ) -> Self {
+    pub(super) fn new(dialer: Arc<dyn Dial>, parts: Parts) -> Self {
+        let Parts {
+            options,
+            credentials,
+            executors,
+            journal,
+            device_ids,
+            commands,
+            status,
+        } = parts;
         let clock = Clock::start();
         let tasks = Tasks::new(executors);
         let mut config = MachineConfig::new(options.facts.clone(), tasks.kinds());
@@ -113,6 +124,8 @@ impl EventLoop {
             connection: None,
             outgoing: VecDeque::new(),
             tasks,
+            writer: JournalWriter::new(journal),
+            quarantined: 0,
             answers: JoinSet::new(),
             questions: Questions::default(),
             writing_device_id: false,
@@ -124,28 +137,36 @@ impl EventLoop {
 
     pub(super) async fn run(mut self) {
         self.first_scan().await;
-        let device_ids = Arc::clone(&self.device_ids);
-        self.ask(Answer::DeviceId(None), move || {
-            Answer::DeviceId(device_ids.load().unwrap_or_else(|error| {
-                warn!("{error}. {}", error.hint());
-                None
-            }))
-        });
+        self.load();
         while !self.finished {
             let wake = self.wait().await;
             self.take(wake);
             self.perform();
+            self.use_journal();
             self.publish();
         }
+        let mut farewells = std::mem::take(&mut self.farewells);
         let _given_up = timeout(FAREWELL, async {
-            while self.farewells.join_next().await.is_some() {}
-            while let Some(answer) = self.answers.join_next().await {
-                if matches!(answer, Ok(Answer::DeviceIdWritten)) {
-                    self.device_id_written();
-                }
-            }
+            tokio::join!(
+                async { while farewells.join_next().await.is_some() {} },
+                self.finish_writing()
+            )
         })
         .await;
+    }
+
+    /// Puts in place what is still to be put on record.
+    async fn finish_writing(&mut self) {
+        self.writer.hasten(Instant::now());
+        self.use_journal();
+        while let Some(answer) = self.answers.join_next().await {
+            match answer {
+                Ok(Answer::DeviceIdWritten) => self.device_id_written(),
+                Ok(Answer::Committed(result)) => self.committed(result),
+                _ => {}
+            }
+            self.use_journal();
+        }
     }
 
     async fn wait(&mut self) -> Wake {
@@ -163,6 +184,7 @@ impl EventLoop {
             Some(Ok(answer)) = self.answers.join_next() => Wake::Answer(answer),
             Some(_) = self.farewells.join_next() => Wake::Sent,
             () = at(timer) => Wake::Timeout,
+            () = at(self.writer.retry_at()) => Wake::JournalDue,
             // Closed as soon as the connection's task is over, while its last news may still wait.
             Some(execution_id) = next(written) => Wake::Written(execution_id),
             () = send_one(outgoing, &mut self.outgoing), if !self.outgoing.is_empty() => Wake::Sent,
@@ -185,7 +207,7 @@ impl EventLoop {
                     self.tell(Event::Written(socket, execution_id));
                 }
             }
-            Wake::Sent => {}
+            Wake::Sent | Wake::JournalDue => {}
             Wake::News(news) => self.heard(news),
             Wake::Task(TaskNews::Output(chunk)) => self.tell(Event::Output(chunk)),
             Wake::Task(TaskNews::Ended { execution_id, end }) => {
@@ -294,10 +316,24 @@ impl EventLoop {
                         self.outgoing.clear();
                     }
                 }
-                // Kept in memory alone for now: on record as soon as asked.
-                Action::Journal(execution_id) => self.tell(Event::Journalled(execution_id)),
-                Action::Persist { execution_id, .. } => self.tell(Event::Persisted(execution_id)),
-                Action::Forget(_) => {}
+                Action::Journal {
+                    execution_id,
+                    executor,
+                } => self.writer.put(Record::Accepted {
+                    execution_id,
+                    executor: executor.as_str().to_owned(),
+                }),
+                Action::Persist { execution_id, frame } => {
+                    self.writer.put(Record::Ended { execution_id, frame });
+                }
+                Action::Quarantine {
+                    execution_id,
+                    replacement,
+                } => self.writer.put(Record::Quarantined {
+                    execution_id,
+                    replacement,
+                }),
+                Action::Forget(execution_id) => self.writer.put(Record::Delivered { execution_id }),
                 Action::Start(job) => self.tasks.start(*job),
                 Action::Cancel(execution_id) => self.tasks.cancel(&execution_id),
                 Action::SaveDeviceId(device_id) => self.write_device_id(Some(device_id)),
@@ -349,11 +385,65 @@ impl EventLoop {
             }
             Answer::Credential(Err(missing)) => self.tell(Event::CredentialMissing(missing)),
             Answer::Generation(generation) => self.tell(Event::CredentialGeneration(generation)),
-            Answer::DeviceId(device_id) => self.tell(Event::Start { device_id }),
+            Answer::Loaded { device_id, held } => self.loaded(device_id, held),
+            Answer::Committed(result) => self.committed(result),
             Answer::DeviceIdWritten => self.device_id_written(),
             Answer::Scanned(scan) => self.scanned(scan),
             Answer::Load(load) => self.load_read(load),
             Answer::LoadIsLate(reading) => self.load_is_late(reading),
+        }
+    }
+
+    fn load(&mut self) {
+        let (device_ids, journal) = (Arc::clone(&self.device_ids), self.writer.journal());
+        let failed = Answer::Loaded {
+            device_id: None,
+            held: Err(JournalError::Failed),
+        };
+        self.ask(failed, move || Answer::Loaded {
+            device_id: device_ids.load().unwrap_or_else(|error| {
+                warn!("{error}. {}", error.hint());
+                None
+            }),
+            held: journal.load(unix_ms()),
+        });
+    }
+
+    fn loaded(&mut self, device_id: Option<String>, held: Result<Held, JournalError>) {
+        for event in self.writer.loaded(held.as_ref().err(), Instant::now()) {
+            self.tell(event);
+        }
+        let Ok(held) = held else { return };
+        if let Some(kept) = &held.moved_aside {
+            let error = JournalError::Damaged { kept: kept.clone() };
+            error!("{error}. {}", error.hint());
+        }
+        self.quarantined = held.quarantined;
+        self.tell(Event::Restored(Box::new(held)));
+        self.tell(Event::Start { device_id });
+    }
+
+    fn committed(&mut self, result: Result<Committed, JournalError>) {
+        if let Ok(committed) = &result {
+            self.quarantined = committed.quarantined;
+        }
+        for event in self.writer.committed(result, Instant::now()) {
+            self.tell(event);
+        }
+    }
+
+    /// Makes the call into the journal that is due, if any.
+    fn use_journal(&mut self) {
+        let everything = || self.machine.records();
+        match self.writer.next_call(Instant::now(), everything) {
+            None => {}
+            Some(Call::Load) => self.load(),
+            Some(Call::Commit(batch)) => {
+                let journal = self.writer.journal();
+                self.ask(Answer::Committed(Err(JournalError::Failed)), move || {
+                    Answer::Committed(journal.commit(&batch, unix_ms()))
+                });
+            }
         }
     }
 
@@ -436,6 +526,8 @@ impl EventLoop {
             running: count(self.machine.running()),
             queued: count(self.machine.queued()),
             unacknowledged: count(self.machine.unacknowledged()),
+            unacknowledged_bytes: self.machine.unacknowledged_bytes() as u64,
+            quarantined: count(self.quarantined),
             version: self.options.facts.version.clone(),
             last_heartbeat_rtt_ms: self.machine.round_trip().map(millis),
         };
@@ -487,7 +579,7 @@ async fn send_one(sender: Option<&mpsc::Sender<Outgoing>>, queue: &mut VecDeque<
     }
 }
 
-async fn at(instant: Option<tokio::time::Instant>) {
+async fn at(instant: Option<Instant>) {
     match instant {
         Some(instant) => sleep_until(instant).await,
         None => pending().await,

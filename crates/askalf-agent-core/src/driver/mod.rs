@@ -6,6 +6,7 @@ mod connection;
 mod device;
 mod dial;
 mod event_loop;
+mod journal;
 mod net;
 mod options;
 mod redeem;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
+use crate::journal::Journal;
 use crate::machine::Command;
 use crate::{AgentStatus, CredentialSource, Executor};
 pub(crate) use clean::io_text;
@@ -32,6 +34,8 @@ use net::NetDial;
 /// Runs an agent until it is stopped: by [`Command::Stop`], by [`Command::Drain`] once that is done, or because every
 /// sender of commands is gone, which counts as a stop.
 ///
+/// It connects once `journal` has said what an earlier process left, and takes tasks while the journal takes records.
+///
 /// It never returns because of a refused or missing credential: it says so in `status` and waits for a new one.
 /// Running tasks that do not end within [`Timings::stop`](crate::Timings::stop) of a stop are dropped, and their
 /// processes with them.
@@ -39,40 +43,35 @@ pub async fn run(
     options: AgentOptions,
     credentials: Arc<dyn CredentialSource>,
     executors: Vec<Arc<dyn Executor>>,
+    journal: Arc<dyn Journal>,
     device_ids: Arc<dyn DeviceIdStore>,
     commands: mpsc::Receiver<Command>,
     status: watch::Sender<AgentStatus>,
 ) {
-    run_on(
-        Arc::new(NetDial),
+    let parts = Parts {
         options,
         credentials,
         executors,
+        journal,
         device_ids,
         commands,
         status,
-    )
-    .await;
+    };
+    run_on(Arc::new(NetDial), parts).await;
+}
+
+/// What an agent is made of.
+pub(crate) struct Parts {
+    pub(crate) options: AgentOptions,
+    pub(crate) credentials: Arc<dyn CredentialSource>,
+    pub(crate) executors: Vec<Arc<dyn Executor>>,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) device_ids: Arc<dyn DeviceIdStore>,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) status: watch::Sender<AgentStatus>,
 }
 
 /// [`run`] over any kind of stream.
-pub(crate) async fn run_on(
-    dialer: Arc<dyn Dial>,
-    options: AgentOptions,
-    credentials: Arc<dyn CredentialSource>,
-    executors: Vec<Arc<dyn Executor>>,
-    device_ids: Arc<dyn DeviceIdStore>,
-    commands: mpsc::Receiver<Command>,
-    status: watch::Sender<AgentStatus>,
-) {
-    let event_loop = EventLoop::new(
-        dialer,
-        options,
-        credentials,
-        executors,
-        device_ids,
-        commands,
-        status,
-    );
-    event_loop.run().await;
+pub(crate) async fn run_on(dialer: Arc<dyn Dial>, parts: Parts) {
+    EventLoop::new(dialer, parts).run().await;
 }

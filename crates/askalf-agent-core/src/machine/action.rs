@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use askalf_proto::{AgentMessage, CloseCode};
+use askalf_proto::{AgentMessage, CloseCode, Executor as ExecutorKind};
 
 use super::Moment;
 use super::event::SocketId;
@@ -38,14 +38,28 @@ pub enum Action {
     Close(SocketId, CloseCode),
     /// Drop the connection: its peer does not answer.
     Abort(SocketId),
-    /// Put the acceptance of an execution on record; answer with [`Event::Journalled`](super::Event::Journalled).
-    Journal(String),
-    /// Put a result on record; answer with [`Event::Persisted`](super::Event::Persisted).
+    /// Put the acceptance of an execution on record; answer with [`Event::Journalled`](super::Event::Journalled) or
+    /// [`Event::NotJournalled`](super::Event::NotJournalled).
+    Journal {
+        /// The execution.
+        execution_id: String,
+        /// What is to run it.
+        executor: ExecutorKind,
+    },
+    /// Put a result on record, however long that takes; answer with [`Event::Persisted`](super::Event::Persisted).
     Persist {
         /// The execution.
         execution_id: String,
         /// The frame that reports it.
         frame: Arc<str>,
+    },
+    /// Keep the result on record apart, for the bridge cannot take it, and put this one in its place, if any; answer
+    /// with [`Event::Persisted`](super::Event::Persisted) where there is one.
+    Quarantine {
+        /// The execution.
+        execution_id: String,
+        /// The frame that reports it from now on.
+        replacement: Option<Arc<str>>,
     },
     /// The bridge has the result: the record may go.
     Forget(String),
@@ -85,6 +99,8 @@ pub enum TimerReason {
     Heartbeat,
     /// A result was not acknowledged in time.
     AcknowledgementOverdue,
+    /// A peer that acknowledges nothing has had a result for long enough.
+    ResultSettled,
     /// Dial again.
     Retry,
     /// Look for a new credential.

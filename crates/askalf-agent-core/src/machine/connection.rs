@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use askalf_proto::{
-    AgentMessage, BridgeError, BridgeMessage, CloseCode, ErrorCode, Features, HeldExecution,
-    MAX_HELD_EXECUTIONS, PROTOCOL, Reconnect, Register, Registered, one_line,
+    AgentMessage, BridgeError, BridgeMessage, CloseCode, ErrorCode, HeldExecution, MAX_HELD_EXECUTIONS,
+    PROTOCOL, Reconnect, Register, Registered, one_line,
 };
 use tracing::{debug, error, info, warn};
 
@@ -65,6 +65,7 @@ impl<J: Jitter> Machine<J> {
         if !matches!(self.phase, Phase::Dialing { socket: dialled, .. } if dialled == socket) {
             return;
         }
+        self.let_go_settled(now);
         self.register(socket, 1, now);
         let reason = StateReason::plain(
             "socket-open",
@@ -181,8 +182,11 @@ impl<J: Jitter> Machine<J> {
 
     /// The connection ends, or did not come about: decides what comes next.
     pub(crate) fn lose(&mut self, fault: &Fault, end: SocketEnd, now: Moment) {
-        let session = self.drop_socket(end);
         let Verdict { disposition, reason } = fault.verdict();
+        if disposition == Disposition::Quarantine && self.is_online() {
+            self.frame_refused();
+        }
+        let session = self.drop_socket(end);
         if self.is_stopping() {
             return;
         }
@@ -224,7 +228,7 @@ impl<J: Jitter> Machine<J> {
         let timings = &self.config.timings;
         if let Phase::Online(session) = &mut self.phase {
             debug!("the bridge registered the device again on the same connection");
-            session.renew(registered, timings);
+            session.renew(&self.config.features, registered, timings);
             return;
         }
         let tries = if let Phase::Registering(registering) = &self.phase {
@@ -232,7 +236,8 @@ impl<J: Jitter> Machine<J> {
         } else {
             0
         };
-        self.phase = Phase::Online(Session::new(socket, tries, registered, timings, now));
+        let features = &self.config.features;
+        self.phase = Phase::Online(Session::new(socket, tries, features, registered, timings, now));
         self.blocked = None;
         self.refused_unexplained = false;
         self.facts_told = true;
@@ -327,7 +332,7 @@ impl<J: Jitter> Machine<J> {
             Some(device_id) if self.facts_told => AgentMessage::Reconnect(Reconnect {
                 device_id: Some(device_id.clone()),
                 protocol: PROTOCOL,
-                features: Features::all(),
+                features: self.config.features.clone(),
                 executions: self.held(),
             }),
             // The facts may have changed since an earlier process told them.
@@ -339,6 +344,7 @@ impl<J: Jitter> Machine<J> {
     fn registration(&mut self) -> Register {
         Register {
             executions: self.held(),
+            features: self.config.features.clone(),
             ..self.config.facts.registration(self.config.max_concurrent)
         }
     }

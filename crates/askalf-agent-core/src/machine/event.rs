@@ -2,7 +2,9 @@
 
 use askalf_proto::BridgeMessage;
 
+use super::StateReason;
 use super::fault::{Fault, Oddity};
+use crate::journal::Held;
 use crate::{NoCredential, OutputChunk, Scan, TaskEnd};
 
 /// A connection of this process, from its dial on. Numbers are never used again, so news of a connection that the
@@ -13,6 +15,8 @@ pub struct SocketId(pub(crate) u64);
 /// Something happened.
 #[derive(Debug, Clone)]
 pub enum Event {
+    /// What an earlier process left on record. It comes before [`Event::Start`], or not at all.
+    Restored(Box<Held>),
     /// The process starts. `device_id` is the one of an earlier process, if it was kept.
     Start {
         /// The kept id.
@@ -43,6 +47,12 @@ pub enum Event {
     Ended(SocketId, Fault),
     /// The acceptance of the execution is on record.
     Journalled(String),
+    /// The acceptance of the execution could not be put on record, and will not be.
+    NotJournalled(String),
+    /// Nothing can be put on record at the moment, or nobody knows what is.
+    JournalFailed(StateReason),
+    /// Records can be kept again.
+    JournalWorks,
     /// The result of the execution is on record.
     Persisted(String),
     /// The device was looked at, because [`Action::Scan`](super::Action::Scan) wanted it or unasked. `None` where that failed:

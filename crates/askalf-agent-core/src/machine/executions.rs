@@ -8,7 +8,7 @@ use askalf_proto::{
     AgentMessage, Cause, DecodeError, ExecutionAccepted, ExecutionProgress, ExecutionQueued,
     Executor as ExecutorKind, Feature, TaskDispatch, one_line,
 };
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::action::Action;
 use super::event::SocketId;
@@ -118,9 +118,9 @@ impl<J: Jitter> Machine<J> {
         }
     }
 
-    /// An old forge acknowledges nothing: what was written to it counts as delivered, which is the best there is.
+    /// An old forge acknowledges nothing: a ping follows, whose pong shows that the result was read at least.
     pub(crate) fn written(&mut self, socket: SocketId, execution_id: &str, now: Moment) {
-        let Phase::Online(session) = &self.phase else {
+        let Phase::Online(session) = &mut self.phase else {
             return;
         };
         if session.socket != socket {
@@ -130,11 +130,10 @@ impl<J: Jitter> Machine<J> {
             let wait = self.config.timings.acknowledgement;
             self.outbox.written(execution_id, now, wait);
         } else {
-            debug!(
-                "the bridge acknowledges no results: {} counts as delivered",
-                one_line(execution_id)
-            );
-            self.acknowledged(execution_id);
+            let number = session.next_ping();
+            if self.outbox.pinged(execution_id, number) {
+                self.act(Action::Ping(socket, number));
+            }
         }
     }
 
@@ -143,7 +142,11 @@ impl<J: Jitter> Machine<J> {
             return;
         };
         let socket = session.socket;
-        while let Some((execution_id, frame)) = self.outbox.send_next() {
+        // The last chance of what no record can be made of. Such a bridge keeps the first end that it is told.
+        let unpersisted = self.is_stopping()
+            && self.journal_fault.is_some()
+            && session.features.contains(Feature::ExecutionAck);
+        while let Some((execution_id, frame)) = self.outbox.send_next(unpersisted) {
             self.act(Action::SendResult {
                 socket,
                 execution_id,
@@ -167,19 +170,34 @@ impl<J: Jitter> Machine<J> {
         match known {
             Known::Waiting(position) => self.say_queued(execution_id, position),
             Known::Running => self.say_accepted(execution_id, self.scheduler.executor(execution_id)),
-            Known::Ended => {
-                warn!(
-                    "execution {} was dispatched again after its end: ignored",
-                    one_line(execution_id)
-                );
-            }
+            Known::Ended => self.say_ended_before(execution_id),
         }
         true
     }
 
-    fn job(&self, dispatch: TaskDispatch) -> Result<Job, String> {
+    /// The bridge asks for an execution whose end it was told. One that may ask so keeps the first end that it recorded;
+    /// should it have lost that, it must not wait for ever.
+    fn say_ended_before(&mut self, execution_id: &str) {
+        warn!(
+            "execution {} was dispatched again after its end: it does not run again",
+            one_line(execution_id)
+        );
+        if let Phase::Online(session) = &self.phase
+            && session.features.contains(Feature::Redelivery)
+        {
+            let why = "the task ended on this device before; its result is no longer kept";
+            let frame = result::of_not_run(execution_id, Cause::Interrupted, why);
+            let socket = session.socket;
+            self.send_unrecorded(socket, execution_id, frame);
+        }
+    }
+
+    fn job(&mut self, dispatch: TaskDispatch) -> Result<Job, String> {
+        let held = self.scheduler.running() + self.scheduler.waiting();
+        let gone = self.outbox.make_room_for(held + 1);
+        self.forget_all(gone);
         if let Some(refusal) = self.refusal() {
-            return Err(refusal.to_owned());
+            return Err(refusal);
         }
         let requested = dispatch.requested_executor();
         let Some(input) = dispatch.input else {
@@ -211,13 +229,16 @@ impl<J: Jitter> Machine<J> {
     }
 
     /// Why nothing at all is taken at the moment.
-    fn refusal(&self) -> Option<&'static str> {
+    pub(crate) fn refusal(&self) -> Option<String> {
         if self.ending.is_some() {
-            return Some("the device takes no new tasks: its agent is about to end");
+            return Some("the device takes no new tasks: its agent is about to end".to_owned());
+        }
+        if let Some(fault) = &self.journal_fault {
+            return Some(format!("the device takes no new tasks: {}", fault.text));
         }
         let held = self.scheduler.running() + self.scheduler.waiting();
         if !self.outbox.has_room_for(held + 1) {
-            return Some("the device holds too many results that the bridge has not taken yet");
+            return Some("the device holds too many results that the bridge has not taken yet".to_owned());
         }
         None
     }
@@ -232,9 +253,12 @@ impl<J: Jitter> Machine<J> {
     }
 
     fn admit(&mut self, job: Job) {
-        let execution_id = job.task.execution_id.clone();
+        let (execution_id, executor) = (job.task.execution_id.clone(), job.executor.clone());
         match self.scheduler.admit(job) {
-            Ok(()) => self.act(Action::Journal(execution_id)),
+            Ok(()) => self.act(Action::Journal {
+                execution_id,
+                executor,
+            }),
             Err(QueueFull) => {
                 self.refuse(&execution_id, "the device's queue is full");
             }
@@ -242,26 +266,37 @@ impl<J: Jitter> Machine<J> {
     }
 
     fn refuse(&mut self, execution_id: &str, why: &str) {
+        let held = self.scheduler.running() + self.scheduler.waiting();
+        if self.journal_fault.is_some() || !self.outbox.has_room_for(held + 1) {
+            return self.refuse_unrecorded(execution_id, why);
+        }
         info!("execution {} refused: {why}", one_line(execution_id));
         let frame = result::of_not_run(execution_id, Cause::Refused, why);
-        let held = self.scheduler.running() + self.scheduler.waiting();
-        if self.outbox.has_room_for(held + 1) {
-            self.conclude(execution_id, frame);
-        } else if let Phase::Online(session) = &self.phase {
-            // There is no place to keep the refusal without taking one from a result. Where it is lost, the bridge
-            // learns from the next registration that the device does not hold the execution.
+        self.conclude(execution_id, frame);
+    }
+
+    /// There is no place to keep the refusal without taking one from a result, or no journal to keep it in. Where it is
+    /// lost, the bridge learns from the next registration that the device does not hold the execution.
+    pub(crate) fn refuse_unrecorded(&mut self, execution_id: &str, why: &str) {
+        info!("execution {} refused: {why}", one_line(execution_id));
+        if let Phase::Online(session) = &self.phase {
             let socket = session.socket;
             self.scheduler.remember_ended(execution_id);
-            self.act(Action::SendResult {
-                socket,
-                execution_id: execution_id.to_owned(),
-                frame,
-            });
+            let frame = result::of_not_run(execution_id, Cause::Refused, why);
+            self.send_unrecorded(socket, execution_id, frame);
         }
     }
 
+    fn send_unrecorded(&mut self, socket: SocketId, execution_id: &str, frame: Arc<str>) {
+        self.act(Action::SendResult {
+            socket,
+            execution_id: execution_id.to_owned(),
+            frame,
+        });
+    }
+
     /// The execution has ended, once and for all.
-    fn conclude(&mut self, execution_id: &str, frame: Arc<str>) {
+    pub(crate) fn conclude(&mut self, execution_id: &str, frame: Arc<str>) {
         self.scheduler.remember_ended(execution_id);
         self.outbox.push(execution_id.to_owned(), Arc::clone(&frame));
         self.act(Action::Persist {

@@ -57,11 +57,12 @@ impl<J: Jitter> Machine<J> {
     /// Ends the agent where an end was asked for and nothing is left to wait for.
     pub(crate) fn check_end(&mut self, now: Moment) {
         let idle = self.scheduler.running() == 0 && self.scheduler.waiting() == 0;
+        let delivered = self.outbox.is_delivered();
         let done = match self.ending {
             None => false,
-            Some(Ending::Drain) => idle && self.outbox.is_empty(),
+            Some(Ending::Drain) => idle && delivered,
             // Without a registered connection a result goes nowhere; nobody waits for one to come about.
-            Some(Ending::Stop { .. }) => idle && (self.outbox.is_empty() || !self.is_online()),
+            Some(Ending::Stop { .. }) => idle && (delivered || !self.is_online()),
         };
         if done {
             self.finish(now);
@@ -72,6 +73,8 @@ impl<J: Jitter> Machine<J> {
         if matches!(self.phase, Phase::Stopped) {
             return;
         }
+        let reached = self.outbox.let_go_reached();
+        self.forget_all(reached);
         self.drop_socket(SocketEnd::Close);
         self.phase = Phase::Stopped;
         self.show(
@@ -86,8 +89,7 @@ impl<J: Jitter> Machine<J> {
         if self.ending.is_none() {
             info!("draining: no new tasks are taken");
             self.ending = Some(Ending::Drain);
-            let (state, reason) = (self.condition.state, self.condition.reason.clone());
-            self.show(state, reason, now);
+            self.refresh(now);
         }
     }
 
@@ -99,8 +101,7 @@ impl<J: Jitter> Machine<J> {
         info!("stopping");
         let overdue = now + self.config.timings.stop;
         self.ending = Some(Ending::Stop { overdue });
-        let (state, reason) = (self.condition.state, self.condition.reason.clone());
-        self.show(state, reason, now);
+        self.refresh(now);
         for execution_id in self.scheduler.ids() {
             self.cancel(&execution_id, CancelledBy::Stop);
         }

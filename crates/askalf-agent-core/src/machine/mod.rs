@@ -11,6 +11,7 @@ mod disposition;
 mod event;
 mod executions;
 mod fault;
+mod journal;
 mod lifecycle;
 mod moment;
 mod outbox;
@@ -36,7 +37,7 @@ pub use state::{Condition, State, StateReason};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use askalf_proto::{AgentMessage, Executor as ExecutorKind, MAX_HELD_EXECUTIONS};
+use askalf_proto::{AgentMessage, Executor as ExecutorKind, Features, MAX_HELD_EXECUTIONS};
 
 use crate::{DeviceFacts, Timings};
 use backoff::Backoff;
@@ -62,8 +63,10 @@ pub struct MachineConfig {
     pub default_timeout: Duration,
     /// Most results held; beyond it new tasks are refused. At most [`MAX_HELD_EXECUTIONS`].
     pub outbox_entries: usize,
-    /// Bytes of held results beyond which new tasks are refused.
+    /// Bytes of held results, in memory and in the journal alike, beyond which new tasks are refused.
     pub outbox_bytes: usize,
+    /// The extensions that the device announces.
+    pub features: Features,
     /// How long to wait for what.
     pub timings: Timings,
 }
@@ -80,6 +83,7 @@ impl MachineConfig {
             default_timeout: Duration::from_secs(10 * 60),
             outbox_entries: MAX_HELD_EXECUTIONS,
             outbox_bytes: 32 * 1024 * 1024,
+            features: Features::all(),
             timings: Timings::default(),
         }
     }
@@ -117,6 +121,8 @@ pub struct Machine<J> {
     jitter: J,
     actions: VecDeque<Action>,
     condition: Condition,
+    /// The state of the connection alone, and why.
+    connection: (State, StateReason),
     phase: Phase,
     last_socket: u64,
     credential: Credential,
@@ -132,6 +138,10 @@ pub struct Machine<J> {
     /// This process was registered with this credential, so the bridge has its facts.
     facts_told: bool,
     ending: Option<Ending>,
+    /// What an earlier process left is known, and the first dial is under way or behind.
+    started: bool,
+    /// Why nothing can be put on record at the moment.
+    journal_fault: Option<StateReason>,
     scheduler: Scheduler,
     outbox: Outbox,
 }
@@ -148,6 +158,7 @@ impl<J: Jitter> Machine<J> {
         config.max_concurrent = config.max_concurrent.max(1);
         config.outbox_entries = config.outbox_entries.min(MAX_HELD_EXECUTIONS);
         let limit = usize::try_from(config.max_concurrent).unwrap_or(usize::MAX);
+        let starting = StateReason::plain("starting", "the agent starts");
         Self {
             scheduler: Scheduler::new(limit, config.queue_limit),
             outbox: Outbox::new(config.outbox_entries, config.outbox_bytes),
@@ -156,9 +167,10 @@ impl<J: Jitter> Machine<J> {
             actions: VecDeque::new(),
             condition: Condition {
                 state: State::Connecting,
-                reason: StateReason::plain("starting", "the agent starts"),
+                reason: starting.clone(),
                 since: now,
             },
+            connection: (State::Connecting, starting),
             phase: Phase::Idle,
             last_socket: 0,
             credential: Credential::default(),
@@ -170,6 +182,8 @@ impl<J: Jitter> Machine<J> {
             scan_for: None,
             facts_told: false,
             ending: None,
+            started: false,
+            journal_fault: None,
         }
     }
 
@@ -179,7 +193,9 @@ impl<J: Jitter> Machine<J> {
             return;
         }
         match event {
+            Event::Restored(held) => self.restored(*held),
             Event::Start { device_id } => {
+                self.started = true;
                 self.device_id = device_id;
                 self.load_credential();
             }
@@ -194,6 +210,9 @@ impl<J: Jitter> Machine<J> {
             Event::Written(socket, execution_id) => self.written(socket, &execution_id, now),
             Event::Ended(socket, fault) => self.ended(socket, fault, now),
             Event::Journalled(execution_id) => self.journalled(&execution_id),
+            Event::NotJournalled(execution_id) => self.not_journalled(&execution_id),
+            Event::JournalFailed(fault) => self.journal_failed(fault, now),
+            Event::JournalWorks => self.journal_works(now),
             Event::Persisted(execution_id) => self.outbox.persisted(&execution_id),
             Event::Scanned(scan) => self.scanned(scan),
             Event::Output(chunk) => self.output(chunk),
@@ -240,7 +259,12 @@ impl<J: Jitter> Machine<J> {
 
     /// Results that the bridge has not acknowledged yet.
     pub fn unacknowledged(&self) -> usize {
-        self.outbox.len()
+        self.outbox.unacknowledged().count()
+    }
+
+    /// Bytes of their frames.
+    pub fn unacknowledged_bytes(&self) -> usize {
+        self.outbox.unacknowledged().map(str::len).sum()
     }
 
     /// Time between the last ping and its pong on this connection.
@@ -263,13 +287,27 @@ impl<J: Jitter> Machine<J> {
         self.check_end(now);
     }
 
-    /// Shows a state, unless something stronger must be shown: the agent is about to end, or its key stands refused.
+    /// The connection is in this state now.
     fn show(&mut self, state: State, reason: StateReason, now: Moment) {
-        let (state, reason) = match (&self.ending, &self.blocked) {
+        self.connection = (state, reason);
+        self.refresh(now);
+    }
+
+    /// Shows the connection's state, unless something stronger must be shown: the agent is about to end, its key stands
+    /// refused, or nothing can be put on record.
+    fn refresh(&mut self, now: Moment) {
+        let (state, reason) = self.connection.clone();
+        let (state, reason) = match &self.blocked {
+            Some(blocked) if !matches!(state, State::Online | State::Stopped) => {
+                (State::RepairRequired, blocked.reason.clone())
+            }
+            _ => (state, reason),
+        };
+        let (state, reason) = match (&self.ending, &self.journal_fault) {
             (_, _) if state == State::Stopped => (state, reason),
             (Some(ending), _) => (State::Draining, ending.reason(&reason)),
-            (None, Some(blocked)) if state != State::Online => {
-                (State::RepairRequired, blocked.reason.clone())
+            (None, Some(fault)) if state == State::Online || !self.started => {
+                (State::LocalFault, fault.clone())
             }
             (None, _) => (state, reason),
         };

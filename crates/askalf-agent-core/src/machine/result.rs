@@ -55,6 +55,18 @@ pub(crate) fn of_not_run(execution_id: &str, cause: Cause, error: &str) -> Arc<s
     encode(&message, execution_id)
 }
 
+/// The frame for an execution that the end of the agent's process cut off.
+pub(crate) fn of_cut_off(execution_id: &str, executor: ExecutorKind) -> Arc<str> {
+    let message = AgentMessage::Failed(ExecutionFailed {
+        execution_id: execution_id.to_owned(),
+        error: "the agent's process ended while it held this task".to_owned(),
+        executor: Some(executor),
+        cause: Some(Cause::Interrupted),
+        ..ExecutionFailed::default()
+    });
+    encode(&message, execution_id)
+}
+
 /// Nothing above exceeds a frame; should it ever, the end is still reported, without what the task wrote.
 fn encode(message: &AgentMessage, execution_id: &str) -> Arc<str> {
     let frame = message.encode().or_else(|error| {

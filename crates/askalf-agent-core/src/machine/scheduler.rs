@@ -5,10 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use askalf_proto::{Executor as ExecutorKind, HeldExecution, HeldState};
 
 use crate::Task;
-
-/// Ids of ended executions that are remembered, so that a repeated dispatch does not run again. At most 128 bytes
-/// each.
-const REMEMBERED: usize = 4096;
+use crate::journal::REMEMBERED;
 
 /// A task and what runs it.
 #[derive(Debug, Clone)]
@@ -127,6 +124,13 @@ impl Scheduler {
         }
     }
 
+    /// Takes back a job whose acceptance could not be put on record. Whether it still waited for that.
+    pub(crate) fn withdraw(&mut self, execution_id: &str) -> bool {
+        let unrecorded = |it: &Waiting| it.job.id() == execution_id && !it.journalled;
+        let index = self.waiting.iter().position(unrecorded);
+        index.and_then(|index| self.waiting.remove(index)).is_some()
+    }
+
     /// The next job that may start now; it counts as running from here on.
     pub(crate) fn start_next(&mut self) -> Option<Job> {
         if self.running.len() >= self.limit || !self.waiting.front()?.journalled {
@@ -226,6 +230,18 @@ impl Scheduler {
         let waiting = self.waiting.iter().map(|it| it.job.task.execution_id.clone());
         let running = self.running.iter().map(|run| run.execution_id.clone());
         waiting.chain(running).collect()
+    }
+
+    /// What runs and what waits, with what runs it.
+    pub(crate) fn accepted(&self) -> impl Iterator<Item = (&str, &ExecutorKind)> {
+        let running = self.running.iter().map(|run| (&*run.execution_id, &run.executor));
+        let waiting = self.waiting.iter().map(|it| (it.job.id(), &it.job.executor));
+        running.chain(waiting)
+    }
+
+    /// The ids that are remembered as ended, the oldest first.
+    pub(crate) fn ended(&self) -> impl Iterator<Item = &str> {
+        self.ended.order.iter().map(String::as_str)
     }
 
     /// What a registration says about what runs and what waits.

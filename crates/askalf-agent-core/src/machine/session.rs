@@ -29,14 +29,17 @@ pub(crate) struct Session {
     interval: Duration,
     next_beat: Moment,
     heard_at: Moment,
+    /// Number of the last ping of this connection: a pong that repeats it is an answer to it and to nothing else.
     pings: u64,
-    pinged_at: Option<Moment>,
+    /// The ping of the last heartbeat, until it is answered.
+    beat: Option<(u64, Moment)>,
 }
 
 impl Session {
     pub(crate) fn new(
         socket: SocketId,
         tries: u32,
+        ours: &Features,
         registered: &Registered,
         timings: &Timings,
         now: Moment,
@@ -46,20 +49,20 @@ impl Session {
             socket,
             registered_at: now,
             tries,
-            features: Features::all().shared_with(&registered.features),
+            features: ours.shared_with(&registered.features),
             round_trip: None,
             retry_after: None,
             interval,
             next_beat: now + interval,
             heard_at: now,
             pings: 0,
-            pinged_at: None,
+            beat: None,
         }
     }
 
     /// The bridge has answered a registration again; the session goes on under what it says now.
-    pub(crate) fn renew(&mut self, registered: &Registered, timings: &Timings) {
-        self.features = Features::all().shared_with(&registered.features);
+    pub(crate) fn renew(&mut self, ours: &Features, registered: &Registered, timings: &Timings) {
+        self.features = ours.shared_with(&registered.features);
         self.interval = interval(registered, timings);
     }
 
@@ -69,6 +72,12 @@ impl Session {
 
     pub(crate) fn next_beat(&self) -> Moment {
         self.next_beat
+    }
+
+    /// The number of the next ping.
+    pub(crate) fn next_ping(&mut self) -> u64 {
+        self.pings += 1;
+        self.pings
     }
 
     /// When the peer counts as dead: it answers a ping with every heartbeat, so two of them went unanswered.
@@ -91,9 +100,8 @@ impl<J: Jitter> Machine<J> {
             return;
         };
         session.next_beat = now + session.interval;
-        session.pings += 1;
-        session.pinged_at = Some(now);
-        let (socket, number) = (session.socket, session.pings);
+        let (socket, number) = (session.socket, session.next_ping());
+        session.beat = Some((number, now));
         self.send(socket, AgentMessage::Heartbeat(heartbeat));
         self.act(Action::Ping(socket, number));
         self.poll_credential();
@@ -103,10 +111,15 @@ impl<J: Jitter> Machine<J> {
         if !self.heard(socket, now) {
             return;
         }
-        if let Phase::Online(session) = &mut self.phase
-            && number == session.pings
-            && let Some(pinged_at) = session.pinged_at.take()
-        {
+        let Phase::Online(session) = &mut self.phase else {
+            return;
+        };
+        // Whoever answers what was never asked has read nothing.
+        if number <= session.pings {
+            self.outbox
+                .ponged(number, now, self.config.timings.settled_result);
+        }
+        if let Some((_, pinged_at)) = session.beat.take_if(|(beat, _)| *beat == number) {
             session.round_trip = Some(now.since(pinged_at));
             debug!(?session.round_trip, "the bridge answered the ping");
         }

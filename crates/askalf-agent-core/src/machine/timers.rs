@@ -23,6 +23,7 @@ impl<J: Jitter> Machine<J> {
                 consider(Some(session.silent_at()), TimerReason::PeerSilent);
                 consider(Some(session.next_beat()), TimerReason::Heartbeat);
                 consider(self.outbox.overdue_at(), TimerReason::AcknowledgementOverdue);
+                consider(self.outbox.settled_at(), TimerReason::ResultSettled);
             }
             Phase::Waiting { until } => consider(Some(*until), TimerReason::Retry),
             Phase::Stopped => return None,
@@ -41,6 +42,7 @@ impl<J: Jitter> Machine<J> {
             TimerReason::PeerSilent => self.peer_silent(now),
             TimerReason::Heartbeat => self.beat(now),
             TimerReason::AcknowledgementOverdue => self.outbox.check_overdue(now),
+            TimerReason::ResultSettled => self.let_go_settled(now),
             TimerReason::Retry => self.dial(now),
             TimerReason::CredentialPoll => self.poll_credential(),
             TimerReason::StopOverdue => self.finish(now),

@@ -198,6 +198,24 @@ mod tests {
     }
 
     #[test]
+    fn cards_without_an_address_of_their_own_are_left_out_of_one_id() {
+        let mut tunnel = machine();
+        tunnel.interfaces.push(card(NO_MAC, &[V4]));
+        let down = Interface {
+            up: false,
+            ..card("aa:bb:cc:dd:ee:ff", &[V4])
+        };
+        tunnel.interfaces.push(down);
+        let parts = network_parts(&tunnel);
+        let [todays, ..] = parts.as_slice() else {
+            panic!("no id")
+        };
+        assert!(todays.contains(NO_MAC), "{todays}");
+        let without = "02:42:ac:11:00:02,96:00:03:aa:bb:01,96:00:03:aa:bb:01";
+        assert!(parts.iter().any(|part| part == without), "{parts:?}");
+    }
+
+    #[test]
     fn a_hardware_address_is_spelled_as_node_does() {
         let mut windows = machine();
         windows.interfaces = vec![card("02-42-AC-11-00-02", &[V4])];

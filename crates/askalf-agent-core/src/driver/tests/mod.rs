@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod device;
+mod journal;
 mod logs;
 mod redeeming;
 mod rig;

@@ -17,7 +17,9 @@ use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 
 use crate::driver::dial::{Dial, Stream};
-use crate::driver::{AgentOptions, DeviceIdError, DeviceIdStore, run_on};
+use crate::driver::{AgentOptions, DeviceIdError, DeviceIdStore, Parts, run_on};
+use crate::journal::Held;
+use crate::journal::memory::MemoryJournal;
 use crate::machine::{Command, Fault, State};
 use crate::{
     AgentStatus, CancelSignal, CredentialSource, DeviceFacts, DeviceProbe, Endpoint, Executor,
@@ -147,6 +149,7 @@ pub(super) struct Agent {
     pub(super) status: watch::Receiver<AgentStatus>,
     pub(super) credentials: Arc<Credentials>,
     pub(super) device_ids: Arc<DeviceIds>,
+    pub(super) journal: Arc<MemoryJournal>,
     pub(super) puppet: Arc<Puppet>,
     pub(super) task: JoinHandle<()>,
 }
@@ -171,14 +174,26 @@ impl Agent {
             probe: Some(probe),
             ..AgentOptions::new(facts())
         };
-        Self::start_on(options, Ok((TOKEN, URL)))
+        Self::start_on(options, Ok((TOKEN, URL)), MemoryJournal::default())
     }
 
     pub(super) fn start_with(credential: Result<(&str, &str), NoCredential>) -> Self {
-        Self::start_on(AgentOptions::new(facts()), credential)
+        let options = AgentOptions::new(facts());
+        Self::start_on(options, credential, MemoryJournal::default())
     }
 
-    fn start_on(options: AgentOptions, credential: Result<(&str, &str), NoCredential>) -> Self {
+    /// One whose earlier process has left this.
+    pub(super) fn start_after(held: Held) -> Self {
+        let options = AgentOptions::new(facts());
+        Self::start_on(options, Ok((TOKEN, URL)), MemoryJournal::holding(held))
+    }
+
+    fn start_on(
+        options: AgentOptions,
+        credential: Result<(&str, &str), NoCredential>,
+        journal: MemoryJournal,
+    ) -> Self {
+        let journal = Arc::new(journal);
         let (dialer, dials) = pipes();
         let credential = credential.map(|(token, url)| LoadedCredential {
             token: Token::parse(token).unwrap(),
@@ -192,21 +207,23 @@ impl Agent {
         let puppet = Arc::new(Puppet::default());
         let (commands, command_receiver) = mpsc::channel(4);
         let (status_sender, status) = watch::channel(AgentStatus::starting("1.0.0", 0));
-        let task = tokio::spawn(run_on(
-            Arc::new(dialer),
+        let parts = Parts {
             options,
-            credentials.clone(),
-            vec![puppet.clone()],
-            device_ids.clone(),
-            command_receiver,
-            status_sender,
-        ));
+            credentials: credentials.clone(),
+            executors: vec![puppet.clone()],
+            journal: journal.clone(),
+            device_ids: device_ids.clone(),
+            commands: command_receiver,
+            status: status_sender,
+        };
+        let task = tokio::spawn(run_on(Arc::new(dialer), parts));
         Self {
             dials,
             commands,
             status,
             credentials,
             device_ids,
+            journal,
             puppet,
             task,
         }

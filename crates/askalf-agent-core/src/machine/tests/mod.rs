@@ -4,6 +4,7 @@ mod connection;
 mod disposition;
 mod ending;
 mod executions;
+mod journal;
 mod walk;
 
 use std::time::Duration;
@@ -89,13 +90,24 @@ impl Rig {
     /// Records are kept at once, as in the driver.
     fn collect(&mut self) {
         while let Some(action) = self.machine.next_action() {
+            let unrecorded = !matches!(action, Action::Journal { .. } | Action::Persist { .. });
             match &action {
-                Action::Journal(id) => self.machine.handle(Event::Journalled(id.clone()), self.now),
-                Action::Persist { execution_id, .. } => {
+                Action::Journal { execution_id, .. } => {
+                    self.machine
+                        .handle(Event::Journalled(execution_id.clone()), self.now);
+                }
+                Action::Persist { execution_id, .. }
+                | Action::Quarantine {
+                    execution_id,
+                    replacement: Some(_),
+                } => {
                     self.machine
                         .handle(Event::Persisted(execution_id.clone()), self.now);
                 }
-                _ => self.actions.push(action),
+                _ => {}
+            }
+            if unrecorded {
+                self.actions.push(action);
             }
         }
     }

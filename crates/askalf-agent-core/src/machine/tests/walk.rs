@@ -162,7 +162,13 @@ impl World {
     }
 
     fn credential_news(&mut self) {
-        match self.dice.below(12) {
+        match self.dice.below(14) {
+            12 => {
+                let full = crate::journal::JournalError::Failed;
+                let reason = StateReason::new(full.id(), full.to_string(), full.hint());
+                self.handle(Event::JournalFailed(reason));
+            }
+            13 => self.handle(Event::JournalWorks),
             0 => self.generation += 1,
             1 => self.handle(Event::Command(Command::CredentialChanged)),
             2 if self.dice.below(40) == 0 => self.handle(Event::Command(Command::Drain)),
@@ -211,7 +217,7 @@ impl World {
     fn ended_by(&mut self, socket: SocketId) {
         let code = self
             .dice
-            .one(&[1000, 1001, 1006, 1009, 1011, 1013, 4001, 4002, 4003]);
+            .one(&[1000, 1001, 1006, 1009, 1009, 1011, 1013, 4001, 4002, 4003]);
         if self.live == Some(socket) {
             self.leave();
         }
@@ -380,7 +386,25 @@ impl World {
             Action::SendPong(socket) | Action::Ping(socket, _) => {
                 self.check(self.live == Some(socket), "sent on a connection that it had not");
             }
-            Action::Journal(id) => self.machine.handle(Event::Journalled(id), self.now),
+            Action::Journal { execution_id, .. } => {
+                let event = match self.dice.below(30) {
+                    0 => Event::NotJournalled(execution_id),
+                    _ => Event::Journalled(execution_id),
+                };
+                self.machine.handle(event, self.now);
+            }
+            Action::Quarantine {
+                execution_id,
+                replacement,
+            } => {
+                self.check(
+                    self.ended.contains_key(&execution_id),
+                    "quarantined without an end",
+                );
+                if replacement.is_some() {
+                    self.machine.handle(Event::Persisted(execution_id), self.now);
+                }
+            }
             Action::Persist { execution_id, .. } => {
                 let ends = self.ended.entry(execution_id.clone()).or_default();
                 *ends += 1;
