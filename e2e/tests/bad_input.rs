@@ -242,9 +242,9 @@ fn an_executor_that_the_device_does_not_have() -> Result<()> {
     let bridge = Bridge::start()?;
     let (_agent, device) = Agent::online(&bridge, "web-01")?;
     let output = bridge
-        .run(&["dispatch", &device, "--executor", "codex", "--", "hello"])?
+        .run(&["dispatch", &device, "--executor", "abacus", "--", "hello"])?
         .expect_code(1)?;
-    ensure!(output.stderr.contains("codex"), "{output:?}");
+    ensure!(output.stderr.contains("abacus"), "{output:?}");
     let execution = bridge.execution(&bridge.execution_of("hello")?)?;
     ensure!(
         execution["status"] == "failed" && execution["cause"] == "refused",

@@ -10,9 +10,10 @@ use askalf_e2e::workspace_root;
 use crate::tools;
 
 /// The targets: the files in `fuzz/fuzz_targets`.
-const TARGETS: [&str; 7] = [
+const TARGETS: [&str; 8] = [
     "agent_json",
     "connection",
+    "executor_json",
     "frames",
     "key_hash",
     "pair_code",

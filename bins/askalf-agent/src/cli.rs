@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use askalf_agent_core::TlsPin;
+use askalf_exec::TaskLimits;
 use clap::{Args, Parser, Subcommand};
+
+use crate::task_limits;
 
 /// Holds this device's key, connects it to an askalf bridge and runs the tasks that come from there.
 #[derive(Parser)]
@@ -63,6 +66,8 @@ pub(crate) enum Command {
     Daemon,
     /// Show what the agent does, and why
     Status(Status),
+    /// Show what this device tells a bridge of itself: tools, executors, figures
+    Scan(Scan),
     /// Stop the daemon; the credential stays
     Disconnect,
     /// Look at the sealed credential
@@ -74,7 +79,7 @@ pub(crate) enum Command {
     Recovery,
     /// Own one task's process tree (started by the daemon)
     #[command(hide = true)]
-    Runner,
+    Runner(Runner),
 }
 
 // No `Debug`: the key may stand in it.
@@ -183,6 +188,20 @@ pub(crate) struct Status {
     /// Exit 0 only when online; 78 when it needs a new key or a repair here; else 75
     #[arg(long)]
     pub check: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Runner {
+    /// What the task may use, as JSON
+    #[arg(long, value_name = "JSON", default_value = "{}", value_parser = task_limits::parse)]
+    pub limits: TaskLimits,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Scan {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,28 +1,28 @@
 //! `daemon`: takes the home for itself, wires the parts together and runs until it is told to stop.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use askalf_agent_core::control;
 use askalf_agent_core::journal::JournalFile;
-use askalf_agent_core::{AgentOptions, AgentStatus, Command, Executor};
-use askalf_cli::{ExitCode, Failure, StopRequests, private_folder};
+use askalf_agent_core::{AgentOptions, AgentStatus, Command};
+use askalf_cli::{ExitCode, StopRequests, private_folder};
 use askalf_cred::{AgentConfig, Home};
-use askalf_exec::redact::Secrets;
-use askalf_exec::{ProcessRunner, ShellExecutor, ShellOptions, become_subreaper, scrubbed_environment};
+use askalf_exec::sweep_credential_folders;
 use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_blocking;
 
 use crate::control_socket;
 use crate::credential_file::{CredentialFile, FromEnvironment};
 use crate::device_id_file::DeviceIdFile;
 use crate::environment;
-use crate::facts::device_facts;
+use crate::executors::{credential_folders, executors};
+use crate::facts::{Probe, identity};
 use crate::home_lock;
 use crate::redaction;
-use crate::shell::shell;
 use crate::start::start;
+use crate::task_limits;
 use crate::vault::Vault;
 
 /// Tasks at once where nothing is configured, as in the agents before this one.
@@ -60,7 +60,10 @@ pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
     });
 
     let (config, keys) = start(vault).await?;
-    let executors = executors(home, &secrets)?;
+    // What a killed daemon left behind goes before any task runs, while the lock is held.
+    let leftovers = credential_folders(home);
+    let _swept = spawn_blocking(move || sweep_credential_folders(&leftovers)).await;
+    let executors = executors(home, &task_limits::configured(&config)?, &secrets)?;
     let credentials = CredentialFile::new(
         home.clone(),
         keys,
@@ -90,7 +93,10 @@ pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
 }
 
 fn options(config: &AgentConfig) -> AgentOptions {
-    let mut options = AgentOptions::new(device_facts(config.device_name.clone()));
+    let name = config.device_name.clone();
+    // The driver looks at the rest before it tells a bridge anything.
+    let mut options = AgentOptions::new(identity(name.clone()));
+    options.probe = Some(Arc::new(Probe::new(name)));
     options.max_concurrent = config.max_concurrent.unwrap_or(DEFAULT_CONCURRENT);
     if let Some(timeout) = config.execution_timeout_ms {
         options.default_timeout = Duration::from_millis(timeout);
@@ -106,39 +112,4 @@ fn journal(home: &Home) -> JournalFile {
         tracing::debug!("{} cannot be made: {}", folder.display(), error.kind());
     }
     JournalFile::new(folder.join("executions.db"))
-}
-
-fn executors(home: &Home, secrets: &Secrets) -> Result<Vec<Arc<dyn Executor>>, Failure> {
-    // Adopts what a killed runner leaves behind, so that it can be ended.
-    become_subreaper().map_err(|error| {
-        Failure::new(
-            ExitCode::Failed,
-            format!(
-                "the system does not let the agent adopt processes: {}",
-                error.kind()
-            ),
-        )
-    })?;
-    let runner = Arc::new(ProcessRunner::new(own_binary()?, vec!["runner".into()]));
-    let working_directory = std::env::home_dir()
-        .filter(|folder| folder.is_absolute() && folder.is_dir())
-        .unwrap_or_else(|| home.path().to_owned());
-    let options = ShellOptions {
-        environment: scrubbed_environment(std::env::vars_os()),
-        secrets: secrets.clone(),
-        ..ShellOptions::new(shell(), working_directory)
-    };
-    Ok(vec![Arc::new(ShellExecutor::new(runner, options))])
-}
-
-/// The running binary, whatever has become of its file since.
-#[cfg(target_os = "linux")]
-fn own_binary() -> Result<PathBuf, Failure> {
-    Ok(PathBuf::from("/proc/self/exe"))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn own_binary() -> Result<PathBuf, Failure> {
-    std::env::current_exe()
-        .map_err(|_| Failure::new(ExitCode::Failed, "the agent does not find its own binary"))
 }

@@ -28,6 +28,11 @@ pub(crate) fn home(named: Option<PathBuf>) -> Result<Home, Failure> {
         })
 }
 
+/// The home folder of the user, where there is one.
+pub(crate) fn user_home() -> Option<PathBuf> {
+    std::env::home_dir().filter(|folder| folder.is_absolute() && folder.is_dir())
+}
+
 /// The key in `ASKALF_API_KEY`, if there is one.
 pub(crate) fn api_key() -> Result<Option<Token>, Failure> {
     let Some(text) = std::env::var_os("ASKALF_API_KEY").filter(|text| !text.is_empty()) else {

@@ -8,6 +8,7 @@ mod credential_file;
 mod daemon;
 mod device_id_file;
 mod environment;
+mod executors;
 mod facts;
 mod home_lock;
 mod machine_facts;
@@ -18,6 +19,7 @@ mod route;
 mod runner;
 mod shell;
 mod start;
+mod task_limits;
 mod vault;
 
 use std::path::PathBuf;
@@ -34,7 +36,9 @@ use vault::Vault;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
-        Command::Runner => runner::runner().unwrap_or_else(|error| report(Err(error))),
+        Command::Runner(arguments) => {
+            runner::runner(&arguments.limits).unwrap_or_else(|error| report(Err(error)))
+        }
         command => report(run(cli.home, &cli.passphrase, command)),
     }
 }
@@ -68,12 +72,13 @@ fn run(
         Command::Status(arguments) => block_on(commands::status(&vault, arguments)),
         Command::Disconnect => block_on(commands::disconnect(vault.home())),
         Command::Redact => commands::redact(vault.home()),
+        Command::Scan(arguments) => block_on(commands::scan(&vault, arguments)),
         Command::Cred(command) => commands::cred(vault, command),
         Command::Recovery => {
             print(include_str!("../../../docs/recovery.md"))?;
             Ok(askalf_cli::ExitCode::Done)
         }
-        Command::Runner => Ok(askalf_cli::ExitCode::Usage),
+        Command::Runner(_) => Ok(askalf_cli::ExitCode::Usage),
     }
 }
 

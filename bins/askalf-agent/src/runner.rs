@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use askalf_cli::Failure;
-use askalf_exec::run_runner;
+use askalf_exec::{TaskLimits, run_runner};
 
-pub(crate) fn runner() -> anyhow::Result<ExitCode> {
+pub(crate) fn runner(limits: &TaskLimits) -> anyhow::Result<ExitCode> {
     let link = link().ok_or_else(|| {
         Failure::new(
             askalf_cli::ExitCode::Usage,
@@ -16,6 +16,8 @@ pub(crate) fn runner() -> anyhow::Result<ExitCode> {
         )
         .hint("'askalf-agent daemon' starts its runners by itself")
     })?;
+    // Before anything is started; a task that would run without them does not run.
+    limits.bind()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

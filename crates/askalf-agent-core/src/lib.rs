@@ -7,6 +7,7 @@ mod endpoint;
 mod facts;
 pub mod journal;
 pub mod machine;
+mod probe;
 mod route;
 mod runner;
 mod status;
@@ -23,6 +24,7 @@ pub use driver::{
 pub use endpoint::{Endpoint, EndpointError};
 pub use facts::DeviceFacts;
 pub use machine::{Command, State};
+pub use probe::{DeviceLoad, DeviceProbe, Scan};
 pub use route::{
     CaCertificates, CaCertificatesError, GatewayAccess, GatewayAccessError, PlatformRoots, Proxies,
     ProxyError, ProxySettings, Route, TlsPin, TlsPinError,

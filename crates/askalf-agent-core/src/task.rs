@@ -13,6 +13,12 @@ pub trait Executor: Send + Sync {
     /// The kind of task that it runs.
     fn kind(&self) -> ExecutorKind;
 
+    /// Whether what it runs is there; an executor that is not is neither announced nor chosen. Looks at the disk: the driver
+    /// asks on a thread that may block.
+    fn is_installed(&self) -> bool {
+        true
+    }
+
     /// Runs the task to its end, whatever that is: failures are ends too.
     ///
     /// Not cancel-safe: the driver never drops the future of a running task; it raises `cancel` and waits.

@@ -62,6 +62,11 @@ pub fn scrubbed_environment(
     variables.into_iter().filter(|(name, _)| allowed(name)).collect()
 }
 
+/// The names of an environment, for who must not see its values.
+pub(crate) fn names_of(environment: &[(OsString, OsString)]) -> Vec<&OsStr> {
+    environment.iter().map(|(name, _)| name.as_os_str()).collect()
+}
+
 fn allowed(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| {
         let capitals = name.to_ascii_uppercase();

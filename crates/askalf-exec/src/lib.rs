@@ -1,12 +1,26 @@
 #![doc = include_str!("../README.md")]
 
+mod capabilities;
+mod claude;
+mod claude_events;
+mod cli_executor;
+mod codex;
+mod codex_events;
 mod command;
+mod command_run;
+mod credential_folder;
 mod deadline;
 mod ending;
 mod environment;
+mod hardware;
+mod interpreter;
+mod json_lines;
+mod load;
+mod machine_figures;
 mod output_log;
 mod plain_io;
 mod process_runner;
+mod program_path;
 mod progress;
 mod pump;
 pub mod redact;
@@ -15,15 +29,27 @@ mod runner_link;
 mod runner_process;
 mod shell;
 mod shell_arguments;
+mod task_limits;
+mod tool_version;
 mod tree;
 mod utf8;
 #[cfg(windows)]
 mod windows_calls;
 mod wire;
 
+pub use capabilities::{FoundTool, TOOLS, Tool, find_tools};
+pub use claude::{ClaudeExecutor, claude_interpreter};
+pub use cli_executor::CliOptions;
+pub use codex::{CodexExecutor, codex_interpreter};
+pub use credential_folder::sweep_credential_folders;
 pub use environment::scrubbed_environment;
+pub use hardware::{Hardware, hardware};
+pub use interpreter::{Figures, Interpreter};
+pub use load::device_load;
 pub use output_log::DEFAULT_OUTPUT_CAP;
 pub use process_runner::ProcessRunner;
 pub use runner_host::run_runner;
 pub use shell::{ShellExecutor, ShellOptions};
+pub use task_limits::{TaskLimits, TaskLimitsError};
+pub use tool_version::tool_version;
 pub use tree::become_subreaper;

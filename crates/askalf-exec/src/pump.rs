@@ -9,6 +9,7 @@ use askalf_proto::OutputStream;
 use tokio::time::{Instant, timeout};
 
 use crate::deadline::reached;
+use crate::interpreter::{Figures, Interpreter};
 use crate::output_log::OutputLog;
 use crate::progress::Progress;
 use crate::redact::{Redaction, Redactor};
@@ -35,26 +36,47 @@ pub(crate) struct Pump {
 
 /// One stream: bytes become text, and text loses its secrets.
 struct Reader {
-    decoder: Utf8Decoder,
+    decoder: Decoder,
     redactor: Redactor,
 }
 
+/// What makes text of bytes.
+enum Decoder {
+    Text(Utf8Decoder),
+    Program(Box<dyn Interpreter>),
+}
+
 impl Reader {
-    fn new(redaction: &Redaction) -> Self {
+    fn new(decoder: Decoder, redaction: &Redaction) -> Self {
         Self {
-            decoder: Utf8Decoder::default(),
+            decoder,
             redactor: redaction.stream(),
         }
     }
 
     fn push(&mut self, bytes: &[u8]) -> String {
-        self.redactor.push(&self.decoder.push(bytes))
+        let text = match &mut self.decoder {
+            Decoder::Text(decoder) => decoder.push(bytes),
+            Decoder::Program(interpreter) => interpreter.push(bytes),
+        };
+        self.redactor.push(&text)
     }
 
     fn finish(&mut self) -> String {
-        let mut text = self.redactor.push(&self.decoder.finish());
+        let rest = match &mut self.decoder {
+            Decoder::Text(decoder) => decoder.finish(),
+            Decoder::Program(interpreter) => interpreter.finish(),
+        };
+        let mut text = self.redactor.push(&rest);
         text += &self.redactor.finish();
         text
+    }
+
+    fn figures(&self) -> Option<Figures> {
+        match &self.decoder {
+            Decoder::Text(_) => None,
+            Decoder::Program(interpreter) => Some(interpreter.figures()),
+        }
     }
 }
 
@@ -67,25 +89,30 @@ pub(crate) struct Pumped {
     pub(crate) duration: Duration,
     /// What it wrote.
     pub(crate) log: OutputLog,
+    /// What it told of its run, where somebody reads that.
+    pub(crate) figures: Option<Figures>,
 }
 
 impl Pump {
-    /// What `redaction` names is neither kept nor passed on. `overdue_at` is when the command should be over by itself.
+    /// What `redaction` names is neither kept nor passed on. Standard output is what `interpreter` makes of it, or the text
+    /// that it is. `overdue_at` is when the command should be over by itself.
     pub(crate) fn new(
         running: Box<dyn RunningCommand>,
+        interpreter: Option<Box<dyn Interpreter>>,
         output: TaskOutput,
         log: OutputLog,
         redaction: &Redaction,
         overdue_at: Option<Instant>,
     ) -> Self {
+        let decoder = interpreter.map_or_else(|| Decoder::Text(Utf8Decoder::default()), Decoder::Program);
         Self {
             running,
             output,
             log,
             progress: Progress::default(),
             sending: None,
-            stdout: Reader::new(redaction),
-            stderr: Reader::new(redaction),
+            stdout: Reader::new(decoder, redaction),
+            stderr: Reader::new(Decoder::Text(Utf8Decoder::default()), redaction),
             overdue_at,
             cancelled: false,
         }
@@ -125,6 +152,7 @@ impl Pump {
             cancelled: self.cancelled,
             duration,
             log: self.log,
+            figures: self.stdout.figures(),
         }
     }
 

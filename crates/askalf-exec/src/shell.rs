@@ -6,15 +6,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use askalf_agent_core::{CancelSignal, CommandSpec, Ended, Executor, Runner, Task, TaskEnd, TaskOutput};
-use askalf_proto::{Cause, Executor as ExecutorKind};
+use askalf_agent_core::{CancelSignal, CommandSpec, Executor, Runner, Task, TaskEnd, TaskOutput};
+use askalf_proto::Executor as ExecutorKind;
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::time::Instant;
 
-use crate::ending::{Circumstances, end_without_command, task_end};
-use crate::output_log::{DEFAULT_OUTPUT_CAP, OutputLog};
-use crate::pump::Pump;
+use crate::command_run::{HowToRun, run_command};
+use crate::environment::names_of;
+use crate::output_log::DEFAULT_OUTPUT_CAP;
 use crate::redact::Secrets;
 use crate::shell_arguments::shell_arguments;
 
@@ -52,11 +51,10 @@ impl ShellOptions {
 /// Names of variables alone: a value may be anything.
 impl fmt::Debug for ShellOptions {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.environment.iter().map(|(name, _)| name).collect();
         formatter
             .debug_struct("ShellOptions")
             .field("shell", &self.shell)
-            .field("environment", &names)
+            .field("environment", &names_of(&self.environment))
             .field("working_directory", &self.working_directory)
             .field("grace", &self.grace)
             .field("output_cap", &self.output_cap)
@@ -102,49 +100,14 @@ impl Executor for ShellExecutor {
         ExecutorKind::Shell
     }
 
-    async fn run(&self, task: Task, output: TaskOutput, mut cancel: CancelSignal) -> TaskEnd {
+    async fn run(&self, task: Task, output: TaskOutput, cancel: CancelSignal) -> TaskEnd {
         let redaction = self.options.secrets.redaction(task.credentials.as_ref());
-        let began = Instant::now();
-        let time_limit = task.timeout;
-        // A start that is dropped runs nothing: the command is handed over as its last step.
-        let started = tokio::select! {
-            biased;
-            () = cancel.cancelled() => {
-                return end_without_command(Cause::Cancelled, Some("cancelled".to_owned()), began.elapsed());
-            }
-            started = self.runner.start(self.command(task)) => started,
+        let command = self.command(task);
+        let how = HowToRun {
+            output_cap: self.options.output_cap,
+            redaction: &redaction,
+            interpreter: None,
         };
-        let running = match started {
-            Ok(running) => running,
-            Err(error) => {
-                let error = redaction.text(&error.to_string());
-                return end_without_command(Cause::Refused, Some(error), began.elapsed());
-            }
-        };
-        let overdue_at = began
-            .checked_add(time_limit)
-            .and_then(|end| end.checked_add(self.options.grace));
-        let pump = Pump::new(
-            running,
-            output,
-            OutputLog::new(self.options.output_cap),
-            &redaction,
-            overdue_at,
-        );
-        let pumped = pump.run(cancel, began).await;
-        let around = Circumstances {
-            timeout: time_limit,
-            duration: pumped.duration,
-            cancelled: pumped.cancelled,
-        };
-        let ended = match pumped.ended {
-            // Before it is cut to its length, which might leave half a secret.
-            Ended::NotStarted(why) => Ended::NotStarted(redaction.text(&why)),
-            ended => ended,
-        };
-        TaskEnd {
-            output: pumped.log.finish(),
-            ..task_end(&ended, around)
-        }
+        run_command(&*self.runner, command, output, cancel, how).await
     }
 }

@@ -54,7 +54,8 @@ impl Utf8Decoder {
     }
 }
 
-fn push_text(to: &mut String, text: &str) {
+/// Appends `text`, with U+FFFD in the place of NUL.
+pub(crate) fn push_text(to: &mut String, text: &str) {
     let mut pieces = text.split('\0');
     to.push_str(pieces.next().unwrap_or_default());
     for piece in pieces {

@@ -3,17 +3,20 @@
 
 #![allow(
     unsafe_code,
-    reason = "job objects and console events have no safe calls; each block says why it is sound"
+    reason = "job objects, console events and figures of the machine have no safe calls; each block says why it is sound"
 )]
 
 use std::ffi::c_void;
 use std::io;
+use std::os::windows::ffi::OsStrExt;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
+use std::path::Path;
 use std::ptr;
 
 use tokio::process::Child;
 use windows_sys::Win32::Foundation::{ERROR_MORE_DATA, HANDLE_FLAG_INHERIT, SetHandleInformation};
 use windows_sys::Win32::Globalization::CP_UTF8;
+use windows_sys::Win32::Storage::FileSystem::GetDiskFreeSpaceExW;
 use windows_sys::Win32::System::Console::{
     CTRL_BREAK_EVENT, GenerateConsoleCtrlEvent, GetStdHandle, STD_ERROR_HANDLE, STD_INPUT_HANDLE,
     STD_OUTPUT_HANDLE, SetConsoleCP, SetConsoleOutputCP,
@@ -25,6 +28,7 @@ use windows_sys::Win32::System::JobObjects::{
     JobObjectBasicProcessIdList, JobObjectExtendedLimitInformation, QueryInformationJobObject,
     SetInformationJobObject, TerminateJobObject,
 };
+use windows_sys::Win32::System::SystemInformation::{GetTickCount64, GlobalMemoryStatusEx, MEMORYSTATUSEX};
 use windows_sys::core::BOOL;
 
 /// A job object. The system ends all that is in it when this is dropped, or when this process ends.
@@ -155,4 +159,31 @@ fn done(outcome: BOOL) -> io::Result<()> {
 /// Structures of a few hundred bytes.
 fn size_of_as_u32<T>() -> u32 {
     u32::try_from(size_of::<T>()).unwrap_or(u32::MAX)
+}
+
+/// All of the machine's memory and what of it is free, in bytes.
+pub(crate) fn memory() -> Option<(u64, u64)> {
+    let mut status = MEMORYSTATUSEX {
+        dwLength: size_of_as_u32::<MEMORYSTATUSEX>(),
+        ..MEMORYSTATUSEX::default()
+    };
+    // SAFETY: the structure is whole and names its own size.
+    done(unsafe { GlobalMemoryStatusEx(&raw mut status) }).ok()?;
+    Some((status.ullTotalPhys, status.ullAvailPhys))
+}
+
+/// Time since the machine started.
+pub(crate) fn milliseconds_since_start() -> u64 {
+    // SAFETY: it takes nothing and cannot fail.
+    unsafe { GetTickCount64() }
+}
+
+/// Bytes that this user may still write where `path` is.
+pub(crate) fn free_disk(path: &Path) -> Option<u64> {
+    let wide: Vec<u16> = path.as_os_str().encode_wide().chain([0]).collect();
+    let mut free = 0_u64;
+    // SAFETY: the name ends with NUL and outlives the call; the figures that are not wanted may be null.
+    done(unsafe { GetDiskFreeSpaceExW(wide.as_ptr(), &raw mut free, ptr::null_mut(), ptr::null_mut()) })
+        .ok()?;
+    Some(free)
 }

@@ -6,12 +6,14 @@ mod cred;
 mod disconnect;
 mod pair;
 mod redact;
+mod scan;
 mod status;
 
 pub(crate) use cred::cred;
 pub(crate) use disconnect::disconnect;
 pub(crate) use pair::{connect, pair};
 pub(crate) use redact::redact;
+pub(crate) use scan::scan;
 pub(crate) use status::status;
 
 use std::time::Duration;

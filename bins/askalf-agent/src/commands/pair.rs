@@ -6,8 +6,8 @@ use std::time::SystemTime;
 
 use askalf_agent_core::control::{self, ControlError};
 use askalf_agent_core::{
-    DeviceIdStore, Endpoint, Redemption, Route, Timings, TlsPin, Verification, Verified, VerifyErrorKind,
-    redeem, verify,
+    DeviceIdStore, DeviceProbe, Endpoint, Redemption, Route, Timings, TlsPin, Verification, Verified,
+    VerifyErrorKind, redeem, verify,
 };
 use askalf_bridge_auth::{PairCode, PairCodeError, Token, TokenShape};
 use askalf_cli::{ExitCode, Failure, print, read_secret, read_token};
@@ -20,7 +20,7 @@ use crate::cli::{Connect, Network, Pair, Proof, Seal};
 use crate::daemon::DEFAULT_CONCURRENT;
 use crate::device_id_file::DeviceIdFile;
 use crate::environment;
-use crate::facts::device_facts;
+use crate::facts::{Probe, device_name};
 use crate::pair_nonce_file::PairNonceFile;
 use crate::route::{ROUTE_FIELDS, route};
 use crate::vault::{Vault, exit_code};
@@ -264,7 +264,7 @@ impl Present {
             route: Arc::new(self.route()?),
             code,
             nonce: nonce.take()?,
-            device_name: device_facts(name).name.unwrap_or_default(),
+            device_name: device_name(name).unwrap_or_default(),
             device_id: known_as.filter(|_| same_bridge),
             timings: Timings::default(),
         };
@@ -403,7 +403,7 @@ async fn prove(
         insecure: config.insecure,
         route,
         token: token.clone(),
-        facts: device_facts(config.device_name.clone()),
+        facts: Probe::new(config.device_name.clone()).facts(),
         max_concurrent: config.max_concurrent.unwrap_or(DEFAULT_CONCURRENT),
         timings: Timings::default(),
     };

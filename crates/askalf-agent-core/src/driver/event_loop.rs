@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use askalf_proto::{AgentMessage, Feature, Pong, decode_bridge};
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{error, warn};
 
 use super::clock::{Clock, SystemJitter, millis, unix_ms};
 use super::connection::{Connection, News, Outgoing};
+use super::device::Questions;
 use super::dial::{Dial, Target};
 use super::journal::{Call, JournalWriter};
 use super::tasks::{TaskNews, Tasks};
@@ -20,7 +21,8 @@ use super::{AgentOptions, DeviceIdStore, Parts};
 use crate::journal::{Committed, Held, JournalError, Record};
 use crate::machine::{Action, Command, Event, Fault, Machine, MachineConfig, Moment, Oddity, SocketId};
 use crate::{
-    AgentStatus, AuditHead, CredentialSource, Endpoint, LoadedCredential, NoCredential, NoCredentialKind,
+    AgentStatus, AuditHead, CredentialSource, DeviceLoad, Endpoint, LoadedCredential, NoCredential,
+    NoCredentialKind, Scan,
 };
 
 /// Messages that wait for the connection beyond which the bridge is not listened to: what it says mostly wants an
@@ -37,7 +39,7 @@ pub(super) struct EventLoop {
     machine: Machine<SystemJitter>,
     clock: Clock,
     dialer: Arc<dyn Dial>,
-    options: AgentOptions,
+    pub(super) options: AgentOptions,
     credentials: Arc<dyn CredentialSource>,
     device_ids: Arc<dyn DeviceIdStore>,
     commands: Option<mpsc::Receiver<Command>>,
@@ -48,12 +50,13 @@ pub(super) struct EventLoop {
     bridge: Option<String>,
     connection: Option<(SocketId, Connection)>,
     outgoing: VecDeque<Outgoing>,
-    tasks: Tasks,
+    pub(super) tasks: Tasks,
     writer: JournalWriter,
     /// Frames in quarantine.
     quarantined: usize,
     /// Blocking calls under way.
-    answers: JoinSet<Answer>,
+    pub(super) answers: JoinSet<Answer>,
+    pub(super) questions: Questions,
     /// A write of the device's id is under way.
     writing_device_id: bool,
     /// What is to be written after it. Only the last word counts, however often a bridge changes it.
@@ -64,7 +67,7 @@ pub(super) struct EventLoop {
 }
 
 /// What a blocking call came to.
-enum Answer {
+pub(super) enum Answer {
     Credential(Result<LoadedCredential, NoCredential>),
     Generation(u64),
     Loaded {
@@ -73,6 +76,9 @@ enum Answer {
     },
     Committed(Result<Committed, JournalError>),
     DeviceIdWritten,
+    Scanned(Option<Box<Scan>>),
+    Load(DeviceLoad),
+    LoadIsLate(JoinHandle<DeviceLoad>),
 }
 
 enum Wake {
@@ -125,6 +131,7 @@ impl EventLoop {
             writer: JournalWriter::new(journal),
             quarantined: 0,
             answers: JoinSet::new(),
+            questions: Questions::default(),
             writing_device_id: false,
             next_device_id: None,
             farewells: JoinSet::new(),
@@ -136,6 +143,7 @@ impl EventLoop {
         if let Some(heads) = &mut self.options.audit_head {
             heads.mark_changed();
         }
+        self.first_scan().await;
         self.load();
         while !self.finished {
             let wake = self.wait().await;
@@ -218,7 +226,7 @@ impl EventLoop {
         }
     }
 
-    fn tell(&mut self, event: Event) {
+    pub(super) fn tell(&mut self, event: Event) {
         self.machine.handle(event, self.clock.now());
     }
 
@@ -291,7 +299,11 @@ impl EventLoop {
                     });
                 }
                 Action::Connect(socket) => self.connect(socket),
-                Action::Send(socket, message) => self.send(socket, &message),
+                Action::Send(socket, message) => match *message {
+                    AgentMessage::Heartbeat(heartbeat) => self.beat(socket, heartbeat),
+                    message => self.send(socket, &message),
+                },
+                Action::Scan => self.scan(),
                 Action::SendResult {
                     socket,
                     execution_id,
@@ -356,7 +368,7 @@ impl EventLoop {
         }
     }
 
-    fn send(&mut self, socket: SocketId, message: &AgentMessage) {
+    pub(super) fn send(&mut self, socket: SocketId, message: &AgentMessage) {
         match message.encode() {
             Ok(text) => self.queue(socket, Outgoing::Text(text)),
             Err(error) => warn!("not sent: {error}"),
@@ -370,12 +382,12 @@ impl EventLoop {
     }
 
     /// Calls something that may block; should it panic, `failed` is its answer.
-    fn ask(&mut self, failed: Answer, call: impl FnOnce() -> Answer + Send + 'static) {
+    pub(super) fn ask(&mut self, failed: Answer, call: impl FnOnce() -> Answer + Send + 'static) {
         self.answers
             .spawn(async move { spawn_blocking(call).await.unwrap_or(failed) });
     }
 
-    fn answered(&mut self, answer: Answer) {
+    pub(super) fn answered(&mut self, answer: Answer) {
         match answer {
             Answer::Credential(Ok(credential)) => {
                 let event = self.fit(credential);
@@ -386,6 +398,9 @@ impl EventLoop {
             Answer::Loaded { device_id, held } => self.loaded(device_id, held),
             Answer::Committed(result) => self.committed(result),
             Answer::DeviceIdWritten => self.device_id_written(),
+            Answer::Scanned(scan) => self.scanned(scan),
+            Answer::Load(load) => self.load_read(load),
+            Answer::LoadIsLate(reading) => self.load_is_late(reading),
         }
     }
 

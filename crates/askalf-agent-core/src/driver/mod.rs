@@ -3,6 +3,7 @@
 mod clean;
 mod clock;
 mod connection;
+mod device;
 mod dial;
 mod event_loop;
 mod journal;

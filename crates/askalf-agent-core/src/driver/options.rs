@@ -1,16 +1,19 @@
 //! What the binary gives to the driver.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::{AuditHead, DeviceFacts, Timings};
+use crate::{AuditHead, DeviceFacts, DeviceProbe, Timings};
 
 /// How an agent runs.
 #[derive(Debug, Clone)]
 pub struct AgentOptions {
     /// What the device says about itself.
     pub facts: DeviceFacts,
+    /// Where facts and load come from while the agent runs. Without it `facts` stand, and heartbeats tell no load.
+    pub probe: Option<Arc<dyn DeviceProbe>>,
     /// Most tasks at once; at least 1.
     pub max_concurrent: u32,
     /// Longest run of a task that names none; 1 s to 24 h.
@@ -26,6 +29,7 @@ impl AgentOptions {
     pub fn new(facts: DeviceFacts) -> Self {
         Self {
             facts,
+            probe: None,
             max_concurrent: 2,
             default_timeout: Duration::from_secs(10 * 60),
             audit_head: None,

@@ -45,6 +45,10 @@ impl Tasks {
         self.executors.iter().map(|executor| executor.kind()).collect()
     }
 
+    pub(crate) fn executors(&self) -> Vec<Arc<dyn Executor>> {
+        self.executors.clone()
+    }
+
     pub(crate) fn start(&mut self, job: Job) {
         // Ends that were told already; so the set never holds more than what runs and what ended since.
         while self.running.try_join_next().is_some() {}

@@ -19,7 +19,7 @@ pub enum Action {
     PollCredential,
     /// Dial the bridge with the credential that was read last. There is never more than one connection.
     Connect(SocketId),
-    /// Send a message.
+    /// Send a message; a heartbeat with the device's load as it is then.
     Send(SocketId, Box<AgentMessage>),
     /// Send a result, and say when it is written.
     SendResult {
@@ -67,6 +67,8 @@ pub enum Action {
     Start(Box<Job>),
     /// Tell a running task to end.
     Cancel(String),
+    /// Look at the device; answer with [`Event::Scanned`](super::Event::Scanned).
+    Scan,
     /// Keep the device's id.
     SaveDeviceId(String),
     /// The device's id is worth nothing any more.

@@ -16,6 +16,7 @@ use super::fault::{Fault, Oddity};
 use super::phase::{Phase, Registering};
 use super::session::Session;
 use super::{Blocked, Jitter, Machine, Moment, State, StateReason};
+use crate::Scan;
 
 /// How to leave a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,12 +97,28 @@ impl<J: Jitter> Machine<J> {
             BridgeMessage::Error(error) => self.refused(socket, error, now),
             BridgeMessage::Ping(_) => self.act(Action::SendPong(socket)),
             BridgeMessage::CapabilitiesScan(_) => {
-                let result = self.config.facts.capabilities_result();
-                self.send(socket, AgentMessage::Capabilities(result));
+                // One look serves all that ask until it is done; the newest connection gets the answer.
+                if self.scan_for.replace(socket).is_none() {
+                    self.act(Action::Scan);
+                }
             }
             BridgeMessage::Dispatch(dispatch) => self.dispatched(dispatch),
             BridgeMessage::Cancel(cancel) => self.cancelled(&cancel.execution_id),
             BridgeMessage::ExecutionAck(ack) => self.acknowledged(&ack.execution_id),
+        }
+    }
+
+    /// What was found holds for whatever is told from here on.
+    pub(crate) fn scanned(&mut self, scan: Option<Box<Scan>>) {
+        if let Some(scan) = scan {
+            self.config.facts = scan.facts;
+            self.config.executors = scan.executors;
+        }
+        if let Some(socket) = self.scan_for.take()
+            && self.is_current(socket)
+        {
+            let result = self.config.facts.capabilities_result();
+            self.send(socket, AgentMessage::Capabilities(result));
         }
     }
 
@@ -405,6 +422,19 @@ impl<J: Jitter> Machine<J> {
         self.phase = Phase::Waiting { until: now + wait };
         self.poll_credential_soon(now);
         wait
+    }
+
+    /// Whether this is the connection of the moment.
+    fn is_current(&self, socket: SocketId) -> bool {
+        match &self.phase {
+            Phase::Online(session) => session.socket == socket,
+            Phase::Registering(registering) => registering.socket == socket,
+            Phase::Idle
+            | Phase::NoCredential
+            | Phase::Dialing { .. }
+            | Phase::Waiting { .. }
+            | Phase::Stopped => false,
+        }
     }
 
     pub(crate) fn is_online(&self) -> bool {

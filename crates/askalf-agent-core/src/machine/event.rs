@@ -5,7 +5,7 @@ use askalf_proto::{AuditHead, BridgeMessage};
 use super::StateReason;
 use super::fault::{Fault, Oddity};
 use crate::journal::Held;
-use crate::{NoCredential, OutputChunk, TaskEnd};
+use crate::{NoCredential, OutputChunk, Scan, TaskEnd};
 
 /// A connection of this process, from its dial on. Numbers are never used again, so news of a connection that the
 /// machine has given up are known as such and dropped.
@@ -55,6 +55,9 @@ pub enum Event {
     JournalWorks,
     /// The result of the execution is on record.
     Persisted(String),
+    /// The device was looked at, because [`Action::Scan`](super::Action::Scan) wanted it or unasked. `None` where that failed:
+    /// what was known stands.
+    Scanned(Option<Box<Scan>>),
     /// A running task wrote something.
     Output(OutputChunk),
     /// A running task has ended.

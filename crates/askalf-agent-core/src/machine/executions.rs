@@ -200,12 +200,17 @@ impl<J: Jitter> Machine<J> {
             return Err(refusal);
         }
         let requested = dispatch.requested_executor();
-        let executor = self
-            .executor(&requested)
-            .ok_or_else(|| format!("this device has no executor '{}'", one_line(requested.as_str())))?;
         let Some(input) = dispatch.input else {
             return Err("the task has no input: there is nothing to run".to_owned());
         };
+        let executor = self.executor(&requested).ok_or_else(|| match requested {
+            ExecutorKind::Auto => {
+                "this device has no executor for a prompt: neither claude nor codex is installed. Name the \
+                                   executor 'shell' where the input is a command"
+                    .to_owned()
+            }
+            _ => format!("this device has no executor '{}'", one_line(requested.as_str())),
+        })?;
         let timeout = dispatch
             .timeout_ms
             .map_or(self.config.default_timeout, Duration::from_millis);
@@ -238,12 +243,13 @@ impl<J: Jitter> Machine<J> {
         None
     }
 
+    /// Who leaves the choice to the device sends a prompt: it must never reach a shell, which would run it as a command.
     fn executor(&self, requested: &ExecutorKind) -> Option<ExecutorKind> {
-        let has = |kind: &&ExecutorKind| *kind == requested;
-        match self.config.executors.iter().find(has) {
-            None if *requested == ExecutorKind::Auto => self.config.executors.first().cloned(),
-            found => found.cloned(),
-        }
+        let serves = |kind: &&ExecutorKind| match requested {
+            ExecutorKind::Auto => matches!(kind, ExecutorKind::Claude | ExecutorKind::Codex),
+            named => *kind == named,
+        };
+        self.config.executors.iter().find(serves).cloned()
     }
 
     fn admit(&mut self, job: Job) {

@@ -54,7 +54,8 @@ use scheduler::Scheduler;
 pub struct MachineConfig {
     /// What the device says about itself.
     pub facts: DeviceFacts,
-    /// The executors that it has, the preferred one first: it serves a task that names none.
+    /// The executors that it has, the preferred one first. Among those that take prompts it serves a task that leaves the choice
+    /// to the device.
     pub executors: Vec<ExecutorKind>,
     /// Most executions at once; at least 1.
     pub max_concurrent: u32,
@@ -134,6 +135,8 @@ pub struct Machine<J> {
     refused_unexplained: bool,
     replaced_at: Option<Moment>,
     device_id: Option<String>,
+    /// The connection on which the bridge waits for the answer to a scan that is under way.
+    scan_for: Option<SocketId>,
     /// This process was registered with this credential, so the bridge has its facts.
     facts_told: bool,
     ending: Option<Ending>,
@@ -179,6 +182,7 @@ impl<J: Jitter> Machine<J> {
             refused_unexplained: false,
             replaced_at: None,
             device_id: None,
+            scan_for: None,
             facts_told: false,
             ending: None,
             started: false,
@@ -214,6 +218,7 @@ impl<J: Jitter> Machine<J> {
             Event::JournalFailed(fault) => self.journal_failed(fault, now),
             Event::JournalWorks => self.journal_works(now),
             Event::Persisted(execution_id) => self.outbox.persisted(&execution_id),
+            Event::Scanned(scan) => self.scanned(scan),
             Event::Output(chunk) => self.output(chunk),
             Event::TaskEnded { execution_id, end } => self.task_ended(&execution_id, end),
             Event::AuditHead(head) => self.audit_anchor.know(head),

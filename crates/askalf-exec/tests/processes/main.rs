@@ -8,6 +8,7 @@
     reason = "a helper of a test ends at the first surprise, as the test does"
 )]
 
+mod models;
 mod runner;
 mod shell;
 mod support;

@@ -26,7 +26,7 @@ fn executor() -> ShellExecutor {
     ShellExecutor::new(Arc::new(runner()), options)
 }
 
-fn task(input: &str) -> Task {
+pub(crate) fn task(input: &str) -> Task {
     Task {
         execution_id: "exec_1".into(),
         input: input.into(),
@@ -40,6 +40,15 @@ fn task(input: &str) -> Task {
 
 /// Runs a task to its end: the result, and what a watcher saw.
 async fn run_task(task: Task, cancel: CancelSignal) -> (TaskEnd, Vec<OutputChunk>) {
+    run_by(&executor(), task, cancel).await
+}
+
+/// Runs a task to its end by this executor.
+pub(crate) async fn run_by(
+    executor: &dyn Executor,
+    task: Task,
+    cancel: CancelSignal,
+) -> (TaskEnd, Vec<OutputChunk>) {
     let (sender, mut receiver) = mpsc::channel(4);
     let seen = tokio::spawn(async move {
         let mut seen = Vec::new();
@@ -49,7 +58,7 @@ async fn run_task(task: Task, cancel: CancelSignal) -> (TaskEnd, Vec<OutputChunk
         seen
     });
     let output = TaskOutput::new(task.execution_id.clone(), sender);
-    let end = tokio::time::timeout(LONG, executor().run(task, output, cancel))
+    let end = tokio::time::timeout(LONG, executor.run(task, output, cancel))
         .await
         .expect("the task ends");
     (end, seen.await.unwrap())
@@ -60,7 +69,7 @@ async fn run_input(input: &str) -> (TaskEnd, Vec<OutputChunk>) {
     run_task(task(input), cancel).await
 }
 
-fn seen(chunks: &[OutputChunk], stream: OutputStream) -> String {
+pub(crate) fn seen(chunks: &[OutputChunk], stream: OutputStream) -> String {
     chunks
         .iter()
         .filter(|chunk| chunk.stream == stream)

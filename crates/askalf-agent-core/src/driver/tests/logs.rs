@@ -90,7 +90,8 @@ async fn neither_key_nor_credentials_nor_control_characters_reach_the_log() {
     let (log, _guard) = Log::catch();
     let mut agent = Agent::start();
     let mut peer = agent.accept_and_register(&[]).await;
-    let payload = json!({"executionId": "e1", "input": "say x", "credentials": "oauth-hunter2"});
+    let payload =
+        json!({"executionId": "e1", "input": "say x", "mode": "shell", "credentials": "oauth-hunter2"});
     peer.send("task:dispatch", payload).await;
     peer.expect("execution:accepted").await;
     let payload = json!({"executionId": "e2", "input": 5, "credentials": "oauth-hunter2"});

@@ -2,6 +2,7 @@
 
 mod audit_head;
 mod bad_input;
+mod device;
 mod journal;
 mod logs;
 mod redeeming;

@@ -22,7 +22,7 @@ use crate::journal::Held;
 use crate::journal::memory::MemoryJournal;
 use crate::machine::{Command, Fault, State};
 use crate::{
-    AgentStatus, AuditHead, CancelSignal, CredentialSource, DeviceFacts, Endpoint, Executor,
+    AgentStatus, AuditHead, CancelSignal, CredentialSource, DeviceFacts, DeviceProbe, Endpoint, Executor,
     LoadedCredential, NoCredential, NoCredentialKind, Route, Task, TaskEnd, TaskOutput, Timings,
 };
 
@@ -171,27 +171,35 @@ impl Agent {
 
     /// With a log of which these are the heads.
     pub(super) fn start_auditing(heads: watch::Receiver<Option<AuditHead>>) -> Self {
-        let mut options = AgentOptions::new(facts());
-        options.audit_head = Some(heads);
-        Self::start_given(Ok((TOKEN, URL)), options, MemoryJournal::default())
+        let options = AgentOptions {
+            audit_head: Some(heads),
+            ..AgentOptions::new(facts())
+        };
+        Self::start_on(options, Ok((TOKEN, URL)), MemoryJournal::default())
+    }
+
+    pub(super) fn start_probed(probe: Arc<dyn DeviceProbe>) -> Self {
+        let options = AgentOptions {
+            probe: Some(probe),
+            ..AgentOptions::new(facts())
+        };
+        Self::start_on(options, Ok((TOKEN, URL)), MemoryJournal::default())
     }
 
     pub(super) fn start_with(credential: Result<(&str, &str), NoCredential>) -> Self {
-        Self::start_on(credential, MemoryJournal::default())
+        let options = AgentOptions::new(facts());
+        Self::start_on(options, credential, MemoryJournal::default())
     }
 
     /// One whose earlier process has left this.
     pub(super) fn start_after(held: Held) -> Self {
-        Self::start_on(Ok((TOKEN, URL)), MemoryJournal::holding(held))
+        let options = AgentOptions::new(facts());
+        Self::start_on(options, Ok((TOKEN, URL)), MemoryJournal::holding(held))
     }
 
-    fn start_on(credential: Result<(&str, &str), NoCredential>, journal: MemoryJournal) -> Self {
-        Self::start_given(credential, AgentOptions::new(facts()), journal)
-    }
-
-    fn start_given(
-        credential: Result<(&str, &str), NoCredential>,
+    fn start_on(
         options: AgentOptions,
+        credential: Result<(&str, &str), NoCredential>,
         journal: MemoryJournal,
     ) -> Self {
         let journal = Arc::new(journal);
@@ -308,12 +316,22 @@ impl Peer {
     }
 
     pub(super) async fn dispatch(&mut self, id: &str, input: &str) {
-        self.send("task:dispatch", json!({"executionId": id, "input": input}))
-            .await;
+        let task = json!({"executionId": id, "input": input, "executor": "shell"});
+        self.send("task:dispatch", task).await;
     }
 
     /// The next message other than a heartbeat.
     pub(super) async fn next(&mut self) -> (String, Value) {
+        loop {
+            let message = self.next_of_all().await;
+            if message.0 != "device:heartbeat" {
+                return message;
+            }
+        }
+    }
+
+    /// The next message.
+    pub(super) async fn next_of_all(&mut self) -> (String, Value) {
         loop {
             let text = match self.socket.next().await.unwrap().unwrap() {
                 Message::Text(text) => text,
@@ -322,9 +340,7 @@ impl Peer {
             };
             let mut message: Value = serde_json::from_str(&text).unwrap();
             let kind = message["type"].as_str().unwrap().to_owned();
-            if kind != "device:heartbeat" {
-                return (kind, message["payload"].take());
-            }
+            return (kind, message["payload"].take());
         }
     }
 

@@ -447,10 +447,48 @@ fn pings_and_scans_are_answered() {
         socket,
         BridgeMessage::CapabilitiesScan(askalf_proto::CapabilitiesScan::default()),
     );
+    assert!(rig.has(|it| matches!(it, Action::Scan)));
+    assert_eq!(rig.sent(), Vec::<String>::new(), "first somebody has to look");
+    rig.handle(Event::Scanned(None));
     assert_eq!(rig.sent(), ["capabilities:result"]);
     let ping = askalf_proto::decode_bridge(r#"{"type":"device:ping","payload":7}"#).unwrap();
     rig.receive(socket, ping);
     assert!(rig.has(|it| matches!(it, Action::SendPong(it) if *it == socket)));
+}
+
+#[test]
+fn one_look_at_a_time_serves_all_who_ask_and_is_answered_on_the_connection_of_the_moment() {
+    let scan = || BridgeMessage::CapabilitiesScan(askalf_proto::CapabilitiesScan::default());
+    let (mut rig, old) = Rig::online(Features::none());
+    rig.receive(old, scan());
+    rig.close(old, 1001);
+    let socket = rig.come_back(Features::none());
+    rig.sent();
+    rig.receive(socket, scan());
+    let looks = rig.actions.iter().filter(|it| matches!(it, Action::Scan)).count();
+    assert_eq!(looks, 1);
+
+    let found = serde_json::json!({"git": true});
+    let facts = DeviceFacts {
+        capabilities: found.as_object().unwrap().clone(),
+        ..DeviceFacts::default()
+    };
+    let executors = vec![ExecutorKind::Claude, ExecutorKind::Shell];
+    rig.handle(Event::Scanned(Some(Box::new(crate::Scan { facts, executors }))));
+    let AgentMessage::Capabilities(result) = &rig.messages()[0] else {
+        panic!("not the answer")
+    };
+    assert_eq!(result.capabilities["git"], true);
+
+    rig.actions.clear();
+    rig.receive(socket, scan());
+    assert!(
+        rig.has(|it| matches!(it, Action::Scan)),
+        "the next one is looked for anew"
+    );
+    rig.close(socket, 1001);
+    rig.handle(Event::Scanned(None));
+    assert_eq!(rig.sent(), Vec::<String>::new(), "nobody is there to be answered");
 }
 
 #[test]

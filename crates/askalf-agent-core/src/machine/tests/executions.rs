@@ -279,6 +279,49 @@ fn a_full_queue_and_a_full_outbox_refuse_new_work_and_lose_no_result() {
 }
 
 #[test]
+fn a_choice_left_to_the_device_never_falls_on_the_shell() {
+    use ExecutorKind::{Auto, Claude, Codex, Shell};
+    let left_open = |id: &str, mode| TaskDispatch {
+        executor: None,
+        mode,
+        ..task(id)
+    };
+    for (installed, chosen) in [
+        (vec![Claude, Codex, Shell], Some(Claude)),
+        (vec![Codex, Shell], Some(Codex)),
+        (vec![Shell], None),
+        (vec![], None),
+    ] {
+        for mode in [None, Some(Auto)] {
+            let (mut rig, socket) = Rig::online(Features::all());
+            let facts = DeviceFacts::default();
+            let executors = installed.clone();
+            rig.handle(Event::Scanned(Some(Box::new(crate::Scan { facts, executors }))));
+            rig.receive(socket, BridgeMessage::Dispatch(left_open("a", mode)));
+            let ran = rig.actions.iter().find_map(|action| match action {
+                Action::Start(job) => Some(job.executor.clone()),
+                _ => None,
+            });
+            assert_eq!(ran, chosen, "of {installed:?}");
+            if chosen.is_none() {
+                assert_eq!(
+                    failed(&mut rig).error,
+                    "this device has no executor for a prompt: neither claude nor codex is installed. Name the executor \
+                     'shell' where the input is a command"
+                );
+            }
+        }
+    }
+    let (mut rig, socket) = Rig::online(Features::all());
+    let dispatch = TaskDispatch {
+        executor: Some(Claude),
+        ..task("a")
+    };
+    rig.receive(socket, BridgeMessage::Dispatch(dispatch));
+    assert_eq!(failed(&mut rig).error, "this device has no executor 'claude'");
+}
+
+#[test]
 fn time_outs_are_within_bounds() {
     for (asked, granted) in [
         (None, secs(600)),

@@ -285,6 +285,7 @@ fn task(id: &str) -> TaskDispatch {
     TaskDispatch {
         execution_id: id.to_owned(),
         input: Some("true".to_owned()),
+        executor: Some(ExecutorKind::Shell),
         ..TaskDispatch::default()
     }
 }

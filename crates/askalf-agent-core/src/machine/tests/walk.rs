@@ -423,6 +423,7 @@ impl World {
             }
             Action::Cancel(id) => self.check(self.running.contains(&id), "cancelled what does not run"),
             Action::SaveDeviceId(_) | Action::ForgetDeviceId => {}
+            Action::Scan => self.machine.handle(Event::Scanned(None), self.now),
             Action::Finish => self.finished = true,
         }
     }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use askalf_proto::{
-    AgentMessage, BridgeError, BridgeMessage, ErrorCode, ExecutionAck, Feature, Features, HeldExecution,
-    HeldState, Reason, Registered, TaskCancel, TaskDispatch,
+    AgentMessage, BridgeError, BridgeMessage, ErrorCode, ExecutionAck, Executor as ExecutorKind, Feature,
+    Features, HeldExecution, HeldState, Reason, Registered, TaskCancel, TaskDispatch,
 };
 
 use super::{Moment, Socket, secs};
@@ -365,6 +365,7 @@ fn task(id: &str) -> TaskDispatch {
     TaskDispatch {
         execution_id: id.to_owned(),
         input: Some("true".to_owned()),
+        executor: Some(ExecutorKind::Shell),
         ..TaskDispatch::default()
     }
 }

@@ -247,6 +247,7 @@ impl Device {
             }
             Action::Cancel(id) => self.wishes.push(Wish::Stop(id)),
             Action::SaveDeviceId(_) | Action::ForgetDeviceId => {}
+            Action::Scan => self.machine.handle(Event::Scanned(None), now),
             Action::Finish => panic!("nobody asked it to end"),
         }
     }
