@@ -141,38 +141,8 @@ fn prove(package: &str, proofs: &[Proof], logs: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
-/// The proof of the agent's state machine.
-pub(crate) fn simulation() -> Result<()> {
-    prove("askalf-agent-core", &SIMULATION, None)
-}
-
-/// The proofs of delivery: both sides killed under load, and the network cut.
-pub(crate) fn faults() -> Result<()> {
-    println!("Building in release (whole-program optimisation: minutes) ...");
-    let binaries = cargo::build(&["--release"])?;
-    println!("\n== both sides killed every 5 to 15 s under 20 tasks a second");
-    let folder = tempfile::tempdir()?;
-    let report = kill_again_and_again(&binaries, folder.path(), KILLS)?;
-    println!("{report}");
-    ensure!(
-        report.agent_kills >= 40 && report.bridge_kills >= 40 && report.accepted >= 3_000,
-        "too few to prove anything: {report}"
-    );
-    prove("askalf-e2e", &NETWORK, None)
-}
-
-/// The proofs of the redaction.
-pub(crate) fn redaction() -> Result<()> {
-    tools::require(&[tools::c_compiler()])?;
-    let logs = tempfile::tempdir()?;
-    ordinary_logs::make(logs.path())?;
-    prove("askalf-exec", &REDACTION, Some(logs.path()))?;
-    println!("not run: cargo xtask fuzz redactor");
-    Ok(())
-}
-
-/// Runs each proof; an error where one fails.
-fn prove(package: &str, proofs: &[Proof], logs: Option<&Path>) -> Result<()> {
+fn run(package: &str, proof: &Proof, logs: Option<&Path>, figures: &mut Vec<String>) -> Result<()> {
+    let mut arguments = vec!["test", "--locked", "--package", package];
     arguments.extend(proof.arguments);
     let mut child = cargo::cargo(&arguments)?
         .envs(proof.variables.iter().copied())
