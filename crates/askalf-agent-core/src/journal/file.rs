@@ -52,19 +52,19 @@ const MAX_QUARANTINED_BYTES: i64 = 8 * 1024 * 1024;
 /// A journal in a file of its own. Whoever uses it holds the lock of the agent's home: a second process must not.
 ///
 /// ```
-/// use askalf_agent_core::journal::{Journal, JournalFile, Record};
+/// use askalf_agent_core::journal::{EndedId, Held, Journal, JournalFile, Record};
 ///
 /// let folder = tempfile::tempdir()?;
 /// let path = folder.path().join("executions.db");
 /// let journal = JournalFile::new(&path);
-/// assert_eq!(journal.load(0)?.ended, Vec::<String>::new());
+/// assert_eq!(journal.load(0)?, Held::default());
 /// let frame = r#"{"type":"execution:complete","payload":{}}"#.into();
 /// journal.commit(&[Record::Ended { execution_id: "e1".to_owned(), frame }], 0)?;
 /// drop(journal);
 ///
 /// let held = JournalFile::new(&path).load(0)?;
 /// assert_eq!(held.results[0].execution_id, "e1");
-/// assert_eq!(held.ended, ["e1"]);
+/// assert_eq!(held.ended, [EndedId::of("e1")]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
