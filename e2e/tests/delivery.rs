@@ -45,7 +45,9 @@ fn executions_end_once_whenever_the_agent_is_killed() -> Result<()> {
             dispatched.push((bridge.dispatch_detached(&device, &input)?, name));
         }
         // Somewhere between the first acceptance and the last acknowledgement.
-        std::thread::sleep(Duration::from_millis(dice.below(400)));
+        let moment = Duration::from_millis(dice.below(400));
+        #[allow(clippy::disallowed_methods, reason = "a moment is wanted here, whatever happens in it")]
+        std::thread::sleep(moment);
         agent.kill()?;
         ensure!(agent.start()? == device, "round {round}");
     }

@@ -169,6 +169,7 @@ fn on_record(record: &Record) -> Option<Event> {
         Record::Quarantined {
             replacement: None, ..
         }
-        | Record::Delivered { .. } => None,
+        | Record::Delivered { .. }
+        | Record::Remembered(_) => None,
     }
 }

@@ -7,10 +7,10 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 use tracing::warn;
 
-use super::{Accepted, Committed, Held, HeldResult, Journal, JournalError, REMEMBERED, Record};
+use super::{Accepted, Committed, EndedId, Held, HeldResult, Journal, JournalError, REMEMBERED, Record};
 
 /// Marks the file as ours, in its header: "ajnl".
 const APPLICATION_ID: i32 = 0x616a_6e6c;
@@ -21,7 +21,7 @@ const VERSION: i32 = 1;
 const TABLES: &str = "
     create table accepted (execution_id text primary key, executor text not null, accepted_ms integer not null) strict;
     create table results (place integer primary key, execution_id text not null unique, frame text not null) strict;
-    create table ended (place integer primary key, execution_id text not null unique) strict;
+    create table ended (place integer primary key, id blob not null unique) strict;
     create table quarantine (place integer primary key, execution_id text not null, frame text not null,
         since_ms integer not null) strict;
     create table probe (id integer primary key, at_ms integer not null) strict;";
@@ -52,19 +52,19 @@ const MAX_QUARANTINED_BYTES: i64 = 8 * 1024 * 1024;
 /// A journal in a file of its own. Whoever uses it holds the lock of the agent's home: a second process must not.
 ///
 /// ```
-/// use askalf_agent_core::journal::{Journal, JournalFile, Record};
+/// use askalf_agent_core::journal::{EndedId, Held, Journal, JournalFile, Record};
 ///
 /// let folder = tempfile::tempdir()?;
 /// let path = folder.path().join("executions.db");
 /// let journal = JournalFile::new(&path);
-/// assert_eq!(journal.load(0)?.ended, Vec::<String>::new());
+/// assert_eq!(journal.load(0)?, Held::default());
 /// let frame = r#"{"type":"execution:complete","payload":{}}"#.into();
 /// journal.commit(&[Record::Ended { execution_id: "e1".to_owned(), frame }], 0)?;
 /// drop(journal);
 ///
 /// let held = JournalFile::new(&path).load(0)?;
 /// assert_eq!(held.results[0].execution_id, "e1");
-/// assert_eq!(held.ended, ["e1"]);
+/// assert_eq!(held.ended, [EndedId::of("e1")]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -306,8 +306,8 @@ fn read(connection: &mut Connection) -> Result<Held, Fault> {
         })?
         .collect::<Result<_, _>>()?;
     let ended = connection
-        .prepare("select execution_id from ended order by place")?
-        .query_map([], |row| row.get(0))?
+        .prepare("select id from ended order by place")?
+        .query_map([], |row| row.get(0).map(EndedId::from_bytes))?
         .collect::<Result<_, _>>()?;
     Ok(Held {
         accepted,
@@ -347,12 +347,15 @@ fn write(connection: &mut Connection, records: &[Record], now_ms: u64) -> Result
 fn put(transaction: &Transaction<'_>, record: &Record, now_ms: i64) -> rusqlite::Result<()> {
     let run =
         |sql: &str, parameters: &[&dyn rusqlite::ToSql]| transaction.prepare_cached(sql)?.execute(parameters);
+    let remember = |ended: EndedId| {
+        run(
+            "insert or ignore into ended (id) values (?1)",
+            &[ended.as_bytes()],
+        )
+    };
     let end = |execution_id: &String| {
         run("delete from accepted where execution_id = ?1", &[execution_id])?;
-        run(
-            "insert or ignore into ended (execution_id) values (?1)",
-            &[execution_id],
-        )
+        remember(EndedId::of(execution_id))
     };
     const KEEP: &str = "insert into results (execution_id, frame) values (?1, ?2) \
                         on conflict (execution_id) do update set frame = excluded.frame";
@@ -386,6 +389,7 @@ fn put(transaction: &Transaction<'_>, record: &Record, now_ms: i64) -> rusqlite:
             end(execution_id)?;
             run("delete from results where execution_id = ?1", &[execution_id])?;
         }
+        Record::Remembered(ended) => _ = remember(*ended)?,
     }
     Ok(())
 }
@@ -449,7 +453,7 @@ fn date(now_ms: u64) -> String {
     Connection::open_in_memory()
         .and_then(|calendar| {
             let sql = "select strftime('%Y%m%dT%H%M%SZ', ?1, 'unixepoch')";
-            calendar.query_row(sql, params![seconds], |row| row.get(0))
+            calendar.query_row(sql, [seconds], |row| row.get(0))
         })
         .unwrap_or_else(|_| seconds.to_string())
 }

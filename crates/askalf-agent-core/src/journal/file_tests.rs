@@ -91,6 +91,7 @@ fn every_record_survives_the_process_and_may_come_twice() {
         quarantined("d", Some("short")),
         ended("e", "poison too"),
         quarantined("e", None),
+        Record::Remembered(EndedId::of("f")),
     ];
     for record in &records {
         let journal = scratch.journal();
@@ -101,7 +102,7 @@ fn every_record_survives_the_process_and_may_come_twice() {
     assert_eq!(running(&held), ["b"]);
     assert_eq!(held.accepted[0].executor, "shell");
     assert_eq!(results(&held), [("a", "frame a"), ("d", "short")]);
-    assert_eq!(held.ended, ["c", "a", "d", "e"]);
+    assert_eq!(held.ended, ["c", "a", "d", "e", "f"].map(EndedId::of));
     assert_eq!((held.quarantined, held.moved_aside), (2, None));
 }
 
@@ -126,8 +127,9 @@ fn the_newest_ids_are_remembered() {
     }
     let held = journal.load(NOW).unwrap();
     assert_eq!(held.ended.len(), REMEMBERED);
-    assert_eq!(held.ended[0], "10");
-    assert_eq!(held.ended.last().unwrap(), &(REMEMBERED + 9).to_string());
+    assert_eq!(held.ended[0], EndedId::of("10"));
+    let last = EndedId::of(&(REMEMBERED + 9).to_string());
+    assert_eq!(held.ended.last(), Some(&last));
 }
 
 #[test]
@@ -280,7 +282,7 @@ fn a_log_that_is_cut_off_anywhere_leaves_whole_commits() {
         let held = after.load();
         assert_eq!(held.moved_aside, None, "cut at {cut}");
         let whole = flushed.iter().filter(|len| **len <= cut as u64).count().max(1) - 1;
-        let ids: Vec<_> = (0..whole).map(|n| format!("e{n}")).collect();
+        let ids: Vec<_> = (0..whole).map(|n| EndedId::of(&format!("e{n}"))).collect();
         assert_eq!(held.ended, ids, "cut at {cut}");
         assert_eq!(held.results.len(), whole, "cut at {cut}");
     }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Accepted, Committed, Held, HeldResult, Journal, JournalError, Record};
+use super::{Accepted, Committed, EndedId, Held, HeldResult, Journal, JournalError, Record};
 
 /// Keeps records in memory.
 #[derive(Debug, Default)]
@@ -78,9 +78,7 @@ impl Journal for MemoryJournal {
 fn put(held: &mut Held, record: Record) {
     let end = |held: &mut Held, id: &String| {
         held.accepted.retain(|it| it.execution_id != *id);
-        if !held.ended.contains(id) {
-            held.ended.push(id.clone());
-        }
+        remember(held, EndedId::of(id));
     };
     match record {
         Record::Accepted {
@@ -114,5 +112,12 @@ fn put(held: &mut Held, record: Record) {
             end(held, &execution_id);
             held.results.retain(|it| it.execution_id != execution_id);
         }
+        Record::Remembered(ended) => remember(held, ended),
+    }
+}
+
+fn remember(held: &mut Held, ended: EndedId) {
+    if !held.ended.contains(&ended) {
+        held.ended.push(ended);
     }
 }

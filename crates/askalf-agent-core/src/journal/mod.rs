@@ -4,19 +4,20 @@
 //! The [`machine`](crate::machine) asks for a record and waits for its commit; the driver batches what it asks for and
 //! hands it to a [`Journal`], on a thread that may block.
 
+mod ended_id;
 mod error;
 mod file;
 #[cfg(test)]
 pub(crate) mod memory;
 
+pub use ended_id::EndedId;
 pub use error::JournalError;
 pub use file::JournalFile;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Ids of ended executions that are remembered, so that a repeated dispatch does not run again. At most 128 bytes
-/// each.
+/// Ended executions that are remembered, so that a repeated dispatch does not run again.
 pub const REMEMBERED: usize = 4096;
 
 /// Keeps [`Record`]s from one process to the next.
@@ -66,11 +67,13 @@ pub enum Record {
         /// What is to be sent in its place, if anything.
         replacement: Option<Arc<str>>,
     },
-    /// The bridge has the result: only the execution's id is kept.
+    /// The bridge has the result: only that it ended is kept.
     Delivered {
         /// The execution.
         execution_id: String,
     },
+    /// An execution has ended, whose id is not at hand any more.
+    Remembered(EndedId),
 }
 
 /// What an earlier process left.
@@ -81,8 +84,8 @@ pub struct Held {
     pub accepted: Vec<Accepted>,
     /// Results that the bridge has not acknowledged, in the order in which they ended.
     pub results: Vec<HeldResult>,
-    /// Ids of executions that have ended, the newest [`REMEMBERED`], the oldest first.
-    pub ended: Vec<String>,
+    /// Executions that have ended, the newest [`REMEMBERED`], the oldest first.
+    pub ended: Vec<EndedId>,
     /// Frames in quarantine.
     pub quarantined: usize,
     /// Where a journal that could not be read is kept now: what it held is not known.

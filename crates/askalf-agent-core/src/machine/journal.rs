@@ -17,8 +17,8 @@ impl<J: Jitter> Machine<J> {
             // What it has run before is not known: nothing may be dispatched to it again.
             self.config.features = self.config.features.without(Feature::Redelivery);
         }
-        for execution_id in &held.ended {
-            self.scheduler.remember_ended(execution_id);
+        for ended in held.ended {
+            self.scheduler.remember(ended);
         }
         for result in held.results {
             self.scheduler.remember_ended(&result.execution_id);
@@ -60,9 +60,7 @@ impl<J: Jitter> Machine<J> {
 
     /// Everything that a fresh journal must hold, in order: for a driver whose journal was lost.
     pub fn records(&self) -> Vec<Record> {
-        let ended = self.scheduler.ended().map(|id| Record::Delivered {
-            execution_id: id.to_owned(),
-        });
+        let ended = self.scheduler.ended().map(Record::Remembered);
         let accepted = self.scheduler.accepted().map(|(id, executor)| Record::Accepted {
             execution_id: id.to_owned(),
             executor: executor.as_str().to_owned(),

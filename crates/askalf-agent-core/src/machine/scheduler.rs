@@ -5,7 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use askalf_proto::{Executor as ExecutorKind, HeldExecution, HeldState};
 
 use crate::Task;
-use crate::journal::REMEMBERED;
+use crate::journal::{EndedId, REMEMBERED};
 
 /// A task and what runs it.
 #[derive(Debug, Clone)]
@@ -182,7 +182,12 @@ impl Scheduler {
 
     /// Remembers that the execution has ended and must never run.
     pub(crate) fn remember_ended(&mut self, execution_id: &str) {
-        self.ended.insert(execution_id);
+        self.ended.insert(EndedId::of(execution_id));
+    }
+
+    /// As [`Scheduler::remember_ended`], from what an earlier process remembered.
+    pub(crate) fn remember(&mut self, ended: EndedId) {
+        self.ended.insert(ended);
     }
 
     /// The bridge was told that this execution runs.
@@ -239,9 +244,9 @@ impl Scheduler {
         running.chain(waiting)
     }
 
-    /// The ids that are remembered as ended, the oldest first.
-    pub(crate) fn ended(&self) -> impl Iterator<Item = &str> {
-        self.ended.order.iter().map(String::as_str)
+    /// What is remembered as ended, the oldest first.
+    pub(crate) fn ended(&self) -> impl Iterator<Item = EndedId> {
+        self.ended.order.iter().copied()
     }
 
     /// What a registration says about what runs and what waits.
@@ -262,23 +267,23 @@ impl Scheduler {
     }
 }
 
-/// The ids that ended last.
+/// What ended last.
 #[derive(Debug, Default)]
 struct Memory {
-    order: VecDeque<String>,
-    ids: HashSet<String>,
+    order: VecDeque<EndedId>,
+    ids: HashSet<EndedId>,
 }
 
 impl Memory {
-    fn contains(&self, id: &str) -> bool {
-        self.ids.contains(id)
+    fn contains(&self, execution_id: &str) -> bool {
+        self.ids.contains(&EndedId::of(execution_id))
     }
 
-    fn insert(&mut self, id: &str) {
-        if !self.ids.insert(id.to_owned()) {
+    fn insert(&mut self, id: EndedId) {
+        if !self.ids.insert(id) {
             return;
         }
-        self.order.push_back(id.to_owned());
+        self.order.push_back(id);
         if self.order.len() > REMEMBERED
             && let Some(oldest) = self.order.pop_front()
         {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::rig::{Agent, within};
-use crate::journal::{Accepted, Held, HeldResult, JournalError, Record};
+use crate::journal::{Accepted, EndedId, Held, HeldResult, JournalError, Record};
 use crate::machine::{Command, State};
 
 const ACK: &[&str] = &["execution-ack", "resume", "redelivery"];
@@ -36,7 +36,7 @@ async fn what_the_bridge_is_told_is_on_record_before() {
     let journal = agent.journal.clone();
     agent.stop().await;
     assert_eq!(journal.held().results, []);
-    assert_eq!(journal.held().ended, ["e1"]);
+    assert_eq!(journal.held().ended, [EndedId::of("e1")]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -68,7 +68,7 @@ async fn a_later_process_sends_what_an_earlier_one_left() {
             execution_id: "e1".to_owned(),
             frame: r#"{"type":"execution:complete","payload":{"executionId":"e1","output":"kept"}}"#.into(),
         }],
-        ended: vec!["e0".to_owned(), "e1".to_owned()],
+        ended: vec![EndedId::of("e0"), EndedId::of("e1")],
         quarantined: 3,
         moved_aside: None,
     });

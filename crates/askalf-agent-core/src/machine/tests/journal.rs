@@ -3,7 +3,7 @@
 use askalf_proto::{Cause, ExecutionFailed, Feature};
 
 use super::*;
-use crate::journal::{Accepted, Held, HeldResult, JournalError, Record};
+use crate::journal::{Accepted, EndedId, Held, HeldResult, JournalError, Record};
 
 fn held() -> Held {
     let result = |id: &str| HeldResult {
@@ -17,7 +17,7 @@ fn held() -> Held {
             executor: "claude".to_owned(),
         }],
         results: vec![result("a"), result("b")],
-        ended: vec!["z".to_owned(), "a".to_owned(), "b".to_owned()],
+        ended: ["z", "a", "b"].map(EndedId::of).to_vec(),
         ..Held::default()
     }
 }
@@ -214,13 +214,18 @@ fn a_fresh_journal_is_given_everything_that_is_held() {
         .records()
         .into_iter()
         .map(|record| match record {
-            Record::Delivered { execution_id } => format!("{execution_id} ended"),
+            Record::Remembered(ended) => {
+                let known = ["z", "a", "b", "c"]
+                    .into_iter()
+                    .find(|id| EndedId::of(id) == ended);
+                format!("{} ended", known.unwrap())
+            }
             Record::Accepted {
                 execution_id,
                 executor,
             } => format!("{execution_id} {executor}"),
             Record::Ended { execution_id, .. } => format!("{execution_id} result"),
-            Record::Quarantined { .. } => panic!(),
+            Record::Quarantined { .. } | Record::Delivered { .. } => panic!(),
         })
         .collect();
     assert_eq!(
