@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -218,5 +219,27 @@ fn a_bridge_dumps_no_core_that_could_show_its_keys() -> Result<()> {
         .context("no limit of core files")?;
     let words: Vec<&str> = core.split_whitespace().collect();
     ensure!(words == ["0", "0", "bytes"], "{core}");
+    Ok(())
+}
+
+#[test]
+fn what_needs_a_bridge_that_runs_makes_no_database_without_one() -> Result<()> {
+    let bridge = Bridge::start()?;
+    let status = bridge.run(&["status", "--json"])?.json()?;
+    ensure!(status["phase"] == "open" && status["devices"] == 0, "{status}");
+    let elsewhere = tempfile::tempdir()?;
+    let home = elsewhere.path().join("home");
+    let home = home.to_str().context("UTF-8")?;
+    for arguments in [
+        &["status"][..],
+        &["executions", "watch", "exec_1"],
+        &["dispatch", "web-01", "--", "true"],
+    ] {
+        let refused = bridge
+            .run(&[&["--home", home], arguments].concat())?
+            .expect_code(69)?;
+        ensure!(refused.stderr.contains("no bridge runs here"), "{refused:?}");
+    }
+    ensure!(!Path::new(home).join("bridge.db").exists());
     Ok(())
 }

@@ -34,6 +34,13 @@ const ANSWER_WAIT: Duration = Duration::from_secs(20);
 /// that a device of an older generation gets recorded.
 const MAX_ANSWER: usize = 128 * 1024 * 1024;
 
+/// Who is there to ask.
+enum Found {
+    Running(ApiClient),
+    /// No bridge, and none can start until this is dropped.
+    Nobody(HomeLock),
+}
+
 /// A way to the API.
 pub(crate) enum ApiClient {
     /// A bridge runs.
@@ -48,19 +55,33 @@ pub(crate) enum ApiClient {
 impl ApiClient {
     /// Finds a way to the API of this folder.
     pub(crate) async fn connect(home: &Home) -> Result<Self, Failure> {
+        let lock = match Self::find(home).await? {
+            Found::Running(client) => return Ok(client),
+            Found::Nobody(lock) => lock,
+        };
+        tell_of_new_database(home);
+        let (bridge, _database) = open_bridge(home, Default::default()).await?;
+        let uid = local_socket::own_uid();
+        Ok(Self::InProcess(router(bridge, Transport::Local { uid }), lock))
+    }
+
+    /// The API of the bridge that runs on this folder. Where none does, that is said, and no database is opened or made.
+    pub(crate) async fn running(home: &Home) -> Result<Option<Self>, Failure> {
+        match Self::find(home).await? {
+            Found::Running(client) => Ok(Some(client)),
+            Found::Nobody(_) => Ok(None),
+        }
+    }
+
+    async fn find(home: &Home) -> Result<Found, Failure> {
         home.create()?;
         let deadline = Instant::now() + START_WAIT;
         loop {
             if let Some(stream) = local_socket::connect(home).await {
-                return Self::handshake(stream).await;
+                return Ok(Found::Running(Self::handshake(stream).await?));
             }
             let held = match home.lock()? {
-                Lock::Taken(lock) => {
-                    tell_of_new_database(home);
-                    let (bridge, _database) = open_bridge(home, Default::default()).await?;
-                    let uid = local_socket::own_uid();
-                    return Ok(Self::InProcess(router(bridge, Transport::Local { uid }), lock));
-                }
+                Lock::Taken(lock) => return Ok(Found::Nobody(lock)),
                 Lock::Held(path) => path,
             };
             if Instant::now() >= deadline {

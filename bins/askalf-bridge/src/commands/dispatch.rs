@@ -21,15 +21,14 @@ pub(crate) async fn dispatch(home: &Home, arguments: Dispatch) -> anyhow::Result
         working_directory: arguments.working_directory,
         detach: arguments.detach,
     };
-    let mut client = ApiClient::connect(home).await?;
-    if matches!(client, ApiClient::InProcess(..)) {
+    let Some(mut client) = ApiClient::running(home).await? else {
         return Err(Failure::new(
             ExitCode::Unavailable,
             "no bridge runs here, so no device is connected",
         )
         .hint("start one with 'askalf-bridge serve'")
         .into());
-    }
+    };
     if request.detach {
         let execution: ExecutionView = client
             .call(Method::POST, "/api/v1/executions", Some(&request))
@@ -46,8 +45,7 @@ pub(crate) async fn dispatch(home: &Home, arguments: Dispatch) -> anyhow::Result
 /// Follows an execution that goes on already, from now on.
 pub(crate) async fn watch(home: &Home, id: &str) -> anyhow::Result<ExitCode> {
     let path = path_of("executions", id, "/events")?;
-    let mut client = ApiClient::connect(home).await?;
-    if matches!(client, ApiClient::InProcess(..)) {
+    let Some(mut client) = ApiClient::running(home).await? else {
         return Err(Failure::new(
             ExitCode::Unavailable,
             "no bridge runs here, so no task makes progress",
@@ -56,7 +54,7 @@ pub(crate) async fn watch(home: &Home, id: &str) -> anyhow::Result<ExitCode> {
             "start one with 'askalf-bridge serve', or look with 'askalf-bridge executions show {id}'"
         ))
         .into());
-    }
+    };
     let events = client.stream(Method::GET, &path, NOTHING).await?;
     follow(home, EventStream::new(events), OnInterrupt::Leave).await
 }

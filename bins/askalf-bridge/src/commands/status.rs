@@ -9,12 +9,11 @@ use crate::api_client::ApiClient;
 use crate::home::Home;
 
 pub(crate) async fn status(home: &Home, json: bool) -> anyhow::Result<ExitCode> {
-    let mut client = ApiClient::connect(home).await?;
-    if matches!(client, ApiClient::InProcess(..)) {
+    let Some(mut client) = ApiClient::running(home).await? else {
         return Err(Failure::new(ExitCode::Unavailable, "no bridge runs here")
             .hint("start one with 'askalf-bridge serve'")
             .into());
-    }
+    };
     let status: StatusView = client.call(Method::GET, "/api/v1/status", NOTHING).await?;
     if json {
         show_json(&status)?;
