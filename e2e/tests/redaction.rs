@@ -24,8 +24,8 @@ fn a_task_that_prints_secrets_shows_none() -> Result<()> {
             ensure!(!text.contains(secret), "{way}: '{secret}' is in {text}");
         }
         for expected in [
-            "key [redacted:agent-key] out",
-            "key [redacted:agent-key] err",
+            "[redacted:agent-key] out",
+            "[redacted:agent-key] err",
             "DB_PASSWORD=[redacted:password]",
             "badge_no: [redacted:badge]",
             "Password: ",

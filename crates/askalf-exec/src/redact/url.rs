@@ -42,7 +42,9 @@ pub(super) fn password(bytes: &[u8], at: usize, last: bool) -> Verdict {
         }
         // By now every `://` before the bound could have been seen.
         if index >= PASSWORD + 2 {
-            return found(from, sign.or(Some(PASSWORD)));
+            // Not within a character.
+            let whole = |length: &usize| bytes[from + length] & 0xc0 != 0x80;
+            return found(from, sign.or((0..=PASSWORD).rev().find(whole)));
         }
     }
     if last {
