@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+mod approval;
+mod audit_head;
 pub mod control;
 mod credential;
 mod driver;
@@ -12,6 +14,8 @@ mod status;
 mod task;
 mod timings;
 
+pub use approval::{ApprovalQueue, MAX_APPROVALS, MAX_SHOWN, NotAsked, PendingApproval, Undecided, Verdict};
+pub use audit_head::AuditHead;
 pub use credential::{CredentialSource, LoadedCredential, NoCredential, NoCredentialKind};
 pub use driver::{
     AgentOptions, DeviceIdError, DeviceIdStore, RedeemError, Redeemed, Redemption, Verification, Verified,
