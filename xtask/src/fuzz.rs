@@ -10,7 +10,7 @@ use askalf_e2e::workspace_root;
 use crate::tools;
 
 /// The targets: the files in `fuzz/fuzz_targets`.
-const TARGETS: [&str; 4] = ["agent_json", "key_hash", "pair_code", "token"];
+const TARGETS: [&str; 5] = ["agent_json", "key_hash", "pair_code", "policy", "token"];
 const SECONDS: u64 = 600;
 /// Longest input in bytes: a little over the largest agent.json that is read.
 const MAX_LEN: usize = 66_000;
@@ -103,7 +103,7 @@ mod tests {
         );
         assert_eq!(
             parse(&["other"]).unwrap_err().to_string(),
-            "no fuzz target 'other'; there is: agent_json, key_hash, pair_code, token"
+            "no fuzz target 'other'; there is: agent_json, key_hash, pair_code, policy, token"
         );
         assert!(parse(&["--seconds", "soon"]).is_err());
     }
