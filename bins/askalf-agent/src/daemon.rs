@@ -6,17 +6,19 @@ use std::time::Duration;
 
 use anyhow::Context;
 use askalf_agent_core::control;
-use askalf_agent_core::{AgentOptions, AgentStatus, Command, Executor};
+use askalf_agent_core::{AgentOptions, AgentStatus, ApprovalQueue, Command, Executor};
 use askalf_cli::{ExitCode, Failure, StopRequests};
 use askalf_cred::{AgentConfig, Home};
 use askalf_exec::{ProcessRunner, ShellExecutor, ShellOptions, become_subreaper, scrubbed_environment};
 use tokio::sync::{mpsc, watch};
 
+use crate::approval_prompt;
 use crate::control_socket;
 use crate::credential_file::{CredentialFile, FromEnvironment};
 use crate::device_id_file::DeviceIdFile;
 use crate::environment;
 use crate::facts::device_facts;
+use crate::guard::{guard, task_folder};
 use crate::home_lock;
 use crate::shell::shell;
 use crate::start::start;
@@ -38,10 +40,12 @@ pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
         env!("CARGO_PKG_VERSION"),
         crate::clock::unix_ms(),
     ));
+    let approvals = ApprovalQueue::default();
+    approval_prompt::start(&approvals);
     let control = listener.map(|listener| {
         tokio::spawn(control::serve(
             listener,
-            control_socket::options(),
+            control_socket::options(approvals.clone()),
             statuses,
             commands.clone(),
         ))
@@ -56,7 +60,11 @@ pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
     });
 
     let (config, keys) = start(vault).await?;
-    let executors = executors(home)?;
+    let guard = guard(home, approvals);
+    let executors = executors(home)?
+        .into_iter()
+        .map(|executor| guard.around(executor))
+        .collect();
     let credentials = Arc::new(CredentialFile::new(
         home.clone(),
         keys,
@@ -105,12 +113,9 @@ fn executors(home: &Home) -> Result<Vec<Arc<dyn Executor>>, Failure> {
         )
     })?;
     let runner = Arc::new(ProcessRunner::new(own_binary()?, vec!["runner".into()]));
-    let working_directory = std::env::home_dir()
-        .filter(|folder| folder.is_absolute() && folder.is_dir())
-        .unwrap_or_else(|| home.path().to_owned());
     let options = ShellOptions {
         environment: scrubbed_environment(std::env::vars_os()),
-        ..ShellOptions::new(shell(), working_directory)
+        ..ShellOptions::new(shell(), task_folder(home))
     };
     Ok(vec![Arc::new(ShellExecutor::new(runner, options))])
 }
