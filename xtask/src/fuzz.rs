@@ -10,13 +10,14 @@ use askalf_e2e::workspace_root;
 use crate::tools;
 
 /// The targets: the files in `fuzz/fuzz_targets`.
-const TARGETS: [&str; 8] = [
+const TARGETS: [&str; 9] = [
     "agent_json",
     "connection",
     "executor_json",
     "frames",
     "key_hash",
     "pair_code",
+    "policy",
     "redactor",
     "token",
 ];

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use askalf_agent_core::TlsPin;
-use askalf_exec::TaskLimits;
+use askalf_exec::{Anchor, TaskLimits};
 use clap::{Args, Parser, Subcommand};
 
 use crate::task_limits;
@@ -75,6 +75,12 @@ pub(crate) enum Command {
     Cred(Cred),
     /// Print standard input as it would leave in a task's output: without secrets
     Redact,
+    /// Show the rules that tasks must pass
+    Policy(Policy),
+    /// Show the tasks that wait for an approval, and decide on them
+    Approvals(Approvals),
+    /// Show what was decided and what ran
+    Audit(Audit),
     /// Print what to do when the device cannot get in
     Recovery,
     /// Own one task's process tree (started by the daemon)
@@ -202,6 +208,113 @@ pub(crate) struct Scan {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Policy {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(subcommand)]
+    pub command: Option<PolicyCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Say what would happen to a task, and which rule decides: exit 0 allowed, 75 needs an approval, 77 refused
+    Check(PolicyCheck),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PolicyCheck {
+    /// What the task would do
+    pub input: String,
+
+    /// What would run it
+    #[arg(long, value_name = "E", default_value = "shell")]
+    pub executor: String,
+
+    /// Id or name of the agent in whose name it would run
+    #[arg(long, value_name = "A")]
+    pub agent: Option<String>,
+
+    /// Folder it would run in [default: the one of a task that names none]
+    #[arg(long, value_name = "DIR")]
+    pub cwd: Option<PathBuf>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Approvals {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(subcommand)]
+    pub command: Option<ApprovalsCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ApprovalsCommand {
+    /// List what waits
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one of them whole
+    Show {
+        /// The execution
+        id: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let it run: as root, where the agent is not root's own
+    Approve {
+        /// The execution
+        id: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Refuse it
+    Deny {
+        /// The execution
+        id: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Audit {
+    /// Most lines to show
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub limit: usize,
+
+    /// Check the chain of all lines instead; exit 1 where it does not hold
+    #[arg(long)]
+    pub verify: bool,
+
+    /// A line's number and hash as they were kept elsewhere: with --verify also show whether lines were cut off the end
+    #[arg(long, value_name = "SEQ:HEAD", requires = "verify", value_parser = anchor)]
+    pub anchored: Option<Anchor>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn anchor(text: &str) -> Result<Anchor, String> {
+    Anchor::parse(text).ok_or_else(|| "an anchor is a line's number, ':' and 64 hex digits".to_owned())
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 
+use askalf_agent_core::ApprovalQueue;
 use askalf_agent_core::control::ControlOptions;
 #[cfg(windows)]
 use askalf_agent_core::control::PipeListener as Listener;
@@ -12,14 +13,20 @@ use tokio::net::UnixListener as Listener;
 
 /// Who may speak: this process's own user.
 #[cfg(unix)]
-pub(crate) fn options() -> ControlOptions {
-    ControlOptions::new(rustix::process::geteuid().as_raw())
+pub(crate) fn options(approvals: ApprovalQueue) -> ControlOptions {
+    ControlOptions {
+        approvals: Some(approvals),
+        ..ControlOptions::new(rustix::process::geteuid().as_raw())
+    }
 }
 
 /// The pipe's access list says who may speak.
 #[cfg(windows)]
-pub(crate) fn options() -> ControlOptions {
-    ControlOptions::new()
+pub(crate) fn options(approvals: ApprovalQueue) -> ControlOptions {
+    ControlOptions {
+        approvals: Some(approvals),
+        ..ControlOptions::new()
+    }
 }
 
 /// Listens; `None` where the disk takes no socket: a device that cannot be asked still works. The caller holds the lock.

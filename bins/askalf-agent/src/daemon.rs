@@ -6,19 +6,21 @@ use std::time::Duration;
 use anyhow::Context;
 use askalf_agent_core::control;
 use askalf_agent_core::journal::JournalFile;
-use askalf_agent_core::{AgentOptions, AgentStatus, Command};
+use askalf_agent_core::{AgentOptions, AgentStatus, ApprovalQueue, Command};
 use askalf_cli::{ExitCode, StopRequests, private_folder};
 use askalf_cred::{AgentConfig, Home};
 use askalf_exec::sweep_credential_folders;
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 
+use crate::approval_prompt;
 use crate::control_socket;
 use crate::credential_file::{CredentialFile, FromEnvironment};
 use crate::device_id_file::DeviceIdFile;
 use crate::environment;
 use crate::executors::{credential_folders, executors};
 use crate::facts::{Probe, identity};
+use crate::guard::{audit_log, guard};
 use crate::home_lock;
 use crate::redaction;
 use crate::start::start;
@@ -42,10 +44,12 @@ pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
         env!("CARGO_PKG_VERSION"),
         crate::clock::unix_ms(),
     ));
+    let approvals = ApprovalQueue::default();
+    approval_prompt::start(&approvals);
     let control = listener.map(|listener| {
         tokio::spawn(control::serve(
             listener,
-            control_socket::options(),
+            control_socket::options(approvals.clone()),
             statuses,
             commands.clone(),
         ))
@@ -63,7 +67,13 @@ pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
     // What a killed daemon left behind goes before any task runs, while the lock is held.
     let leftovers = credential_folders(home);
     let _swept = spawn_blocking(move || sweep_credential_folders(&leftovers)).await;
-    let executors = executors(home, &task_limits::configured(&config)?, &secrets)?;
+    let audit = audit_log(home);
+    let heads = audit.heads();
+    let guard = guard(home, approvals, audit);
+    let executors = executors(home, &task_limits::configured(&config)?, &secrets)?
+        .into_iter()
+        .map(|executor| guard.around(executor))
+        .collect();
     let credentials = CredentialFile::new(
         home.clone(),
         keys,
@@ -73,7 +83,8 @@ pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
         },
         proxies,
     );
-    let options = options(&config);
+    let mut options = options(&config);
+    options.audit_head = Some(heads);
     askalf_agent_core::run(
         options,
         redaction::covered(credentials, &secrets),

@@ -1,5 +1,6 @@
 //! The askalf device agent: reads the command line and hands over to one command.
 
+mod approval_prompt;
 mod cli;
 mod clock;
 mod commands;
@@ -10,6 +11,7 @@ mod device_id_file;
 mod environment;
 mod executors;
 mod facts;
+mod guard;
 mod home_lock;
 mod machine_facts;
 mod pair_nonce_file;
@@ -74,6 +76,9 @@ fn run(
         Command::Redact => commands::redact(vault.home()),
         Command::Scan(arguments) => block_on(commands::scan(&vault, arguments)),
         Command::Cred(command) => commands::cred(vault, command),
+        Command::Policy(arguments) => commands::policy(vault.home(), arguments),
+        Command::Approvals(arguments) => block_on(commands::approvals(vault.home(), arguments)),
+        Command::Audit(arguments) => commands::audit(vault.home(), &arguments),
         Command::Recovery => {
             print(include_str!("../../../docs/recovery.md"))?;
             Ok(askalf_cli::ExitCode::Done)

@@ -424,6 +424,9 @@ async fn a_shell_task_runs_from_its_input_to_its_result() {
         credentials: None,
         max_turns: None,
         max_budget: None,
+        agent_id: None,
+        agent_name: None,
+        named_command: None,
     };
     for (input, status, output) in [("echo hello", 0, "hello"), ("exit 5", 5, "")] {
         let (_handle, cancel) = CancelHandle::new();

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod approval;
 pub mod control;
 mod credential;
 mod driver;
@@ -14,6 +15,7 @@ mod status;
 mod task;
 mod timings;
 
+pub use approval::{ApprovalQueue, MAX_APPROVALS, MAX_SHOWN, NotAsked, PendingApproval, Undecided, Verdict};
 /// A line of the audit log by number, with what the log is chained by there.
 pub use askalf_proto::AuditHead;
 pub use credential::{CredentialSource, LoadedCredential, NoCredential, NoCredentialKind};

@@ -30,8 +30,15 @@ pub trait Executor: Send + Sync {
 pub struct Task {
     /// The execution.
     pub execution_id: String,
+    /// The agent of the bridge's side in whose name it runs: its id.
+    pub agent_id: Option<String>,
+    /// That agent's name.
+    pub agent_name: Option<String>,
     /// What to do: for the shell, the command line.
     pub input: String,
+    /// A program and its arguments that run instead of the input, without a shell. It never comes from the bridge: the
+    /// device's own policy sets it, where the input is the name of a command there.
+    pub named_command: Option<Vec<String>>,
     /// Longest run.
     pub timeout: Duration,
     /// Folder to run in; the executor's default where none is named.

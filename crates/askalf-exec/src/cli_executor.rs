@@ -219,6 +219,9 @@ pub(crate) mod tests {
             credentials: None,
             max_turns: None,
             max_budget: None,
+            agent_id: None,
+            agent_name: None,
+            named_command: None,
         }
     }
 

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod audit;
 mod capabilities;
 mod claude;
 mod claude_events;
@@ -12,6 +13,7 @@ mod credential_folder;
 mod deadline;
 mod ending;
 mod environment;
+mod guarded;
 mod hardware;
 mod interpreter;
 mod json_lines;
@@ -19,6 +21,7 @@ mod load;
 mod machine_figures;
 mod output_log;
 mod plain_io;
+mod policy;
 mod process_runner;
 mod program_path;
 mod progress;
@@ -37,16 +40,26 @@ mod utf8;
 mod windows_calls;
 mod wire;
 
+pub use audit::{
+    Anchor, AnchorFault, AuditError, AuditFiles, AuditKey, AuditKeyError, AuditLog, AuditOptions,
+    AuditRecord, Break, Details, Event, Listed, Torn, Verification, list as list_audit,
+    verify as verify_audit,
+};
 pub use capabilities::{FoundTool, TOOLS, Tool, find_tools};
 pub use claude::{ClaudeExecutor, claude_interpreter};
 pub use cli_executor::CliOptions;
 pub use codex::{CodexExecutor, codex_interpreter};
 pub use credential_folder::sweep_credential_folders;
 pub use environment::scrubbed_environment;
+pub use guarded::{Guard, GuardOptions, Guarded};
 pub use hardware::{Hardware, hardware};
 pub use interpreter::{Figures, Interpreter};
 pub use load::device_load;
 pub use output_log::DEFAULT_OUTPUT_CAP;
+pub use policy::{
+    AuditMode, DEFAULT_APPROVAL_TIMEOUT, Decision, Effect, MAX_PATTERN, MAX_POLICY_BYTES, NamedCommand,
+    Origin, Policy, PolicyError, PolicyFile, Rule, TaskFacts,
+};
 pub use process_runner::ProcessRunner;
 pub use runner_host::run_runner;
 pub use shell::{ShellExecutor, ShellOptions};

@@ -66,6 +66,8 @@ impl fmt::Debug for ShellOptions {
 /// Runs a task's input as a shell command: `SHELL -c INPUT`, with an empty standard input. `cmd` gets `/d /s /c "INPUT"` and
 /// reads its first line alone; PowerShell gets `-NoLogo -NoProfile -NonInteractive -Command INPUT`.
 ///
+/// A task with a named command runs that program instead, with its arguments as they are and without a shell.
+///
 /// A command that the shell does not find is the shell's affair: it says so on standard error and exits with status 127.
 pub struct ShellExecutor {
     runner: Arc<dyn Runner>,
@@ -80,9 +82,18 @@ impl ShellExecutor {
 
     fn command(&self, task: Task) -> CommandSpec {
         let default = &self.options.working_directory;
+        let (program, arguments) = match task.named_command.as_deref() {
+            Some([program, arguments @ ..]) => {
+                (program.into(), arguments.iter().map(OsString::from).collect())
+            }
+            Some([]) | None => (
+                self.options.shell.clone().into(),
+                shell_arguments(&self.options.shell, &task.input),
+            ),
+        };
         CommandSpec {
-            program: self.options.shell.clone().into(),
-            arguments: shell_arguments(&self.options.shell, &task.input),
+            program,
+            arguments,
             environment: self.options.environment.clone(),
             working_directory: task
                 .working_directory

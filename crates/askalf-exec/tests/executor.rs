@@ -90,6 +90,9 @@ fn task() -> Task {
         credentials: None,
         max_turns: None,
         max_budget: None,
+        agent_id: None,
+        agent_name: None,
+        named_command: None,
     }
 }
 

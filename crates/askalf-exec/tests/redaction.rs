@@ -122,6 +122,9 @@ async fn run(
         credentials,
         max_turns: None,
         max_budget: None,
+        agent_id: None,
+        agent_name: None,
+        named_command: None,
     };
     let (sender, mut receiver) = mpsc::channel(64);
     let (_handle, cancel) = CancelHandle::new();

@@ -1,17 +1,23 @@
 //! The commands, one file each.
 
+mod approvals;
 mod ask;
+mod audit;
 mod bundle;
 mod cred;
 mod disconnect;
 mod pair;
+mod policy;
 mod redact;
 mod scan;
 mod status;
 
+pub(crate) use approvals::approvals;
+pub(crate) use audit::audit;
 pub(crate) use cred::cred;
 pub(crate) use disconnect::disconnect;
 pub(crate) use pair::{connect, pair};
+pub(crate) use policy::policy;
 pub(crate) use redact::redact;
 pub(crate) use scan::scan;
 pub(crate) use status::status;

@@ -5,13 +5,16 @@ use std::time::Duration;
 use askalf_agent_core::control;
 use askalf_agent_core::{AgentStatus, DeviceIdStore, State};
 use askalf_cli::{ExitCode, one_line, print};
-use askalf_cred::LoadOutcome;
+use askalf_cred::{Home, LoadOutcome};
+use askalf_exec::Origin;
+use serde::Serialize;
 
 use super::ask::ask;
 use super::{ANSWER_PATIENCE, show_json};
 use crate::cli::Status;
 use crate::clock::unix_ms;
 use crate::device_id_file::DeviceIdFile;
+use crate::guard;
 use crate::vault::Vault;
 
 pub(crate) async fn status(vault: &Vault, arguments: Status) -> anyhow::Result<ExitCode> {
@@ -21,16 +24,46 @@ pub(crate) async fn status(vault: &Vault, arguments: Status) -> anyhow::Result<E
     })
     .await?;
     let status = running.unwrap_or_else(|| without_daemon(vault));
+    let policy = policy_state(home);
     if arguments.json {
-        show_json(&status)?;
+        show_json(&Shown {
+            status: &status,
+            policy: &policy,
+        })?;
     } else {
-        print(&describe(&status))?;
+        print(&format!(
+            "{}{:<9} {}\n",
+            describe(&status),
+            "policy",
+            one_line(&policy)
+        ))?;
     }
     Ok(if arguments.check {
         check(status.state)
     } else {
         ExitCode::Done
     })
+}
+
+/// The status, and what the policy file says beside it: tasks are refused where it cannot be read, whatever the state.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    status: &'a AgentStatus,
+    policy: &'a str,
+}
+
+/// What tasks meet.
+fn policy_state(home: &Home) -> String {
+    match guard::policy_file(home).current() {
+        Ok(policy) if policy.origin() == Origin::BuiltIn => "none: every task is allowed".to_owned(),
+        Ok(policy) => {
+            let count = policy.rules().len();
+            let rules = if count == 1 { "rule" } else { "rules" };
+            format!("{count} {rules}, else {}", policy.default_effect().as_str())
+        }
+        Err(error) => format!("every task is refused: {error}. {}", error.hint()),
+    }
 }
 
 /// What the folder tells while nobody runs.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::{Answer, LineError, Refusal, Request, read_line, transport, write_line};
-use crate::AgentStatus;
+use crate::{AgentStatus, PendingApproval};
 
 /// Why the agent's daemon gave no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -71,7 +71,7 @@ impl ControlError {
 pub async fn status(socket: &Path, patience: Duration) -> Result<AgentStatus, ControlError> {
     match request(socket, Request::Status, patience).await? {
         Answer::Status(status) => Ok(*status),
-        Answer::Done | Answer::Refused(_) => Err(ControlError::NotUnderstood),
+        _ => Err(ControlError::NotUnderstood),
     }
 }
 
@@ -89,6 +89,47 @@ pub async fn stop(socket: &Path, patience: Duration) -> Result<(), ControlError>
 /// [`ControlError`].
 pub async fn reload(socket: &Path, patience: Duration) -> Result<(), ControlError> {
     done(request(socket, Request::Reload, patience).await?)
+}
+
+/// The tasks that wait for an approval, the oldest first, each with the beginning of its texts alone.
+///
+/// # Errors
+/// [`ControlError`].
+pub async fn approvals(socket: &Path, patience: Duration) -> Result<Vec<PendingApproval>, ControlError> {
+    match request(socket, Request::Approvals, patience).await? {
+        Answer::Approvals { approvals } => Ok(approvals),
+        _ => Err(ControlError::NotUnderstood),
+    }
+}
+
+/// One task that waits, with its whole input.
+///
+/// # Errors
+/// [`ControlError`].
+pub async fn approval(
+    socket: &Path,
+    execution: &str,
+    patience: Duration,
+) -> Result<PendingApproval, ControlError> {
+    let execution = execution.to_owned();
+    match request(socket, Request::Approval { execution }, patience).await? {
+        Answer::Approval(approval) => Ok(*approval),
+        _ => Err(ControlError::NotUnderstood),
+    }
+}
+
+/// Lets a task that waits run, or refuses it.
+///
+/// # Errors
+/// [`ControlError`]; refused also where this process may not decide.
+pub async fn decide(
+    socket: &Path,
+    execution: &str,
+    approve: bool,
+    patience: Duration,
+) -> Result<(), ControlError> {
+    let execution = execution.to_owned();
+    done(request(socket, Request::Decide { execution, approve }, patience).await?)
 }
 
 /// Asks anything of the running agent. A refusal is an error.
@@ -120,6 +161,6 @@ async fn exchange(socket: &Path, request: Request) -> Result<Answer, ControlErro
 fn done(answer: Answer) -> Result<(), ControlError> {
     match answer {
         Answer::Done => Ok(()),
-        Answer::Status(_) | Answer::Refused(_) => Err(ControlError::NotUnderstood),
+        _ => Err(ControlError::NotUnderstood),
     }
 }

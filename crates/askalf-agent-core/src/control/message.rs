@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::AgentStatus;
+use crate::{AgentStatus, PendingApproval};
 
 /// What may be asked: `{"request":"status"}`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
 pub enum Request {
     /// How the agent is.
@@ -14,6 +14,20 @@ pub enum Request {
     Stop,
     /// The credential may have changed: look at once.
     Reload,
+    /// Which tasks wait for an approval.
+    Approvals,
+    /// One of them, with its whole input.
+    Approval {
+        /// The execution.
+        execution: String,
+    },
+    /// Let it run, or refuse it. Not everybody who may ask may do that: see [`ControlOptions`](super::ControlOptions).
+    Decide {
+        /// The execution.
+        execution: String,
+        /// It may run.
+        approve: bool,
+    },
 }
 
 /// What is answered.
@@ -30,6 +44,13 @@ pub enum Request {
 pub enum Answer {
     /// To [`Request::Status`].
     Status(Box<AgentStatus>),
+    /// To [`Request::Approvals`], the oldest first, each with the beginning of its texts alone.
+    Approvals {
+        /// What waits.
+        approvals: Vec<PendingApproval>,
+    },
+    /// To [`Request::Approval`].
+    Approval(Box<PendingApproval>),
     /// It is under way.
     Done,
     /// It is not done.

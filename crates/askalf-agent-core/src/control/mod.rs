@@ -6,11 +6,12 @@
 //! machine.
 
 mod client;
+mod decider;
 mod message;
 mod server;
 mod transport;
 
-pub use client::{ControlError, reload, request, status, stop};
+pub use client::{ControlError, approval, approvals, decide, reload, request, status, stop};
 pub use message::{Answer, Refusal, Request};
 pub use server::{ControlOptions, serve};
 #[cfg(windows)]

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use askalf_proto::one_line;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use super::client::RUN_AS_THE_AGENT;
+use super::decider;
 use super::transport::{self, Listener, Peer, Stream};
 use super::{Answer, LineError, MAX_LINE, Refusal, Request, read_line, write_line};
-use crate::{AgentStatus, Command};
+use crate::{AgentStatus, ApprovalQueue, Command, Verdict};
 
 /// After a failed accept, for example for want of file descriptors, the wait before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -26,6 +28,9 @@ pub struct ControlOptions {
     pub patience: Duration,
     /// Most clients at once; others wait.
     pub clients: usize,
+    /// Tasks that wait for an approval. Every client may see them; root alone may decide, and only where the daemon is not
+    /// root's own and the client is none of its processes: tasks run as the daemon's user, so its word is theirs too.
+    pub approvals: Option<ApprovalQueue>,
 }
 
 impl ControlOptions {
@@ -36,6 +41,7 @@ impl ControlOptions {
             uid,
             patience: Duration::from_secs(5),
             clients: 16,
+            approvals: None,
         }
     }
 }
@@ -132,13 +138,52 @@ impl Client {
         })
     }
 
+    fn approvals(&self) -> Option<&ApprovalQueue> {
+        self.options.approvals.as_ref()
+    }
+
+    async fn decide(&self, execution: &str, approve: bool, peer: &Peer) -> Answer {
+        if let Err(refusal) = decider::may_decide(peer, &self.options).await {
+            warn!(
+                "{peer} may not decide on execution {}: {}",
+                one_line(execution),
+                refusal.problem
+            );
+            return Answer::Refused(refusal);
+        }
+        let verdict = if approve {
+            Verdict::Approved(peer.to_string())
+        } else {
+            Verdict::Denied(peer.to_string())
+        };
+        match self.approvals().map(|queue| queue.decide(execution, verdict)) {
+            Some(Ok(())) => Answer::Done,
+            Some(Err(_)) | None => nothing_waits(),
+        }
+    }
+
     async fn act(&self, request: Request, peer: &Peer) -> Answer {
         let command = match request {
             Request::Status => return Answer::Status(Box::new(self.status.borrow().clone())),
             Request::Stop => Command::Stop,
             Request::Reload => Command::CredentialChanged,
+            Request::Approvals => {
+                let approvals = self.approvals().map(ApprovalQueue::list);
+                return Answer::Approvals {
+                    approvals: approvals.unwrap_or_default(),
+                };
+            }
+            Request::Approval { execution } => {
+                return match self.approvals().and_then(|queue| queue.find(&execution)) {
+                    Some(approval) => Answer::Approval(Box::new(approval)),
+                    None => nothing_waits(),
+                };
+            }
+            Request::Decide { execution, approve } => {
+                return self.decide(&execution, approve, peer).await;
+            }
         };
-        debug!("{peer} asks over the control socket: {request:?}");
+        debug!("{peer} asks over the control socket: {command:?}");
         match timeout(self.options.patience, self.commands.send(command)).await {
             Ok(Ok(())) => Answer::Done,
             Ok(Err(_)) => Answer::Refused(Refusal::new(
@@ -153,4 +198,12 @@ impl Client {
             )),
         }
     }
+}
+
+fn nothing_waits() -> Answer {
+    Answer::Refused(Refusal::new(
+        "approval-unknown",
+        "no task of this id waits for an approval: it was decided, or its time is over",
+        "see 'askalf-agent approvals'",
+    ))
 }

@@ -217,7 +217,10 @@ impl<J: Jitter> Machine<J> {
         Ok(Job {
             task: Task {
                 execution_id: dispatch.execution_id,
+                agent_id: dispatch.agent_id,
+                agent_name: dispatch.agent_name,
                 input,
+                named_command: None,
                 timeout: timeout.clamp(MIN_TIMEOUT, MAX_TIMEOUT),
                 working_directory: dispatch.working_directory.map(PathBuf::from),
                 credentials: dispatch.credentials,

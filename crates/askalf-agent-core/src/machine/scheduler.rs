@@ -71,7 +71,7 @@ pub(crate) enum Known {
 #[derive(Debug)]
 pub(crate) enum Cancelled {
     /// It had not started, and never will.
-    Waiting(Job),
+    Waiting(Box<Job>),
     /// It runs and should be told.
     Running,
     /// Nothing is known of it, or it has ended.
@@ -156,7 +156,7 @@ impl Scheduler {
         if let Some(index) = self.waiting.iter().position(|it| it.job.id() == execution_id)
             && let Some(waiting) = self.waiting.remove(index)
         {
-            return Cancelled::Waiting(waiting.job);
+            return Cancelled::Waiting(Box::new(waiting.job));
         }
         match self
             .running
@@ -308,6 +308,9 @@ mod tests {
                 credentials: None,
                 max_turns: None,
                 max_budget: None,
+                agent_id: None,
+                agent_name: None,
+                named_command: None,
             },
             executor: ExecutorKind::Shell,
         }

@@ -35,6 +35,9 @@ pub(crate) fn task(input: &str) -> Task {
         credentials: None,
         max_turns: None,
         max_budget: None,
+        agent_id: None,
+        agent_name: None,
+        named_command: None,
     }
 }
 

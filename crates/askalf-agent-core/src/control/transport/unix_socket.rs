@@ -12,11 +12,15 @@ pub(in super::super) type Listener = UnixListener;
 pub(in super::super) type Stream = UnixStream;
 
 /// Who is at the other end.
-pub(in super::super) struct Peer(u32);
+pub(in super::super) struct Peer {
+    pub(in super::super) uid: u32,
+    /// Its process at the time it connected, where the system tells.
+    pub(in super::super) pid: Option<i32>,
+}
 
 impl fmt::Display for Peer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "user {}", self.0)
+        write!(formatter, "user {}", self.uid)
     }
 }
 
@@ -26,11 +30,15 @@ pub(in super::super) async fn accept(listener: &mut Listener) -> io::Result<Stre
 
 /// Who has connected; an error holds one who may not speak.
 pub(in super::super) fn peer(stream: &Stream, options: &ControlOptions) -> io::Result<Result<Peer, Peer>> {
-    let uid = stream.peer_cred()?.uid();
-    Ok(if may_speak(uid, options.uid) {
-        Ok(Peer(uid))
+    let credentials = stream.peer_cred()?;
+    let peer = Peer {
+        uid: credentials.uid(),
+        pid: credentials.pid(),
+    };
+    Ok(if may_speak(peer.uid, options.uid) {
+        Ok(peer)
     } else {
-        Err(Peer(uid))
+        Err(peer)
     })
 }
 

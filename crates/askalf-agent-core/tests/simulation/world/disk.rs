@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use askalf_agent_core::journal::{Accepted, Held, HeldResult, Record};
+use askalf_agent_core::journal::{Accepted, EndedId, Held, HeldResult, Record};
 
 /// What is on record.
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
     accepted: Vec<(String, String)>,
     results: BTreeMap<u64, (String, Arc<str>)>,
-    ended: Vec<String>,
+    ended: Vec<EndedId>,
     written: u64,
 }
 
@@ -45,6 +45,7 @@ impl Disk {
                 self.end(execution_id);
                 self.results.retain(|_, (id, _)| id != execution_id);
             }
+            Record::Remembered(ended) => self.remember(*ended),
         }
     }
 
@@ -75,8 +76,12 @@ impl Disk {
 
     fn end(&mut self, id: &str) {
         self.accepted.retain(|(accepted, _)| accepted != id);
-        if self.ended.iter().rev().all(|ended| ended != id) {
-            self.ended.push(id.to_owned());
+        self.remember(EndedId::of(id));
+    }
+
+    fn remember(&mut self, ended: EndedId) {
+        if !self.ended.contains(&ended) {
+            self.ended.push(ended);
         }
     }
 }

@@ -390,7 +390,7 @@ impl World {
                 execution_id,
                 replacement: Some(_),
             } => Event::Persisted(execution_id),
-            Record::Quarantined { .. } | Record::Delivered { .. } => return,
+            Record::Quarantined { .. } | Record::Delivered { .. } | Record::Remembered(_) => return,
         };
         // The process may die with the record on disk and nobody told.
         if self.stormy && self.dice.below(200) == 0 {
