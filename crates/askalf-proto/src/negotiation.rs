@@ -17,11 +17,14 @@ pub enum Feature {
     /// The device names the executions that it holds when it registers or reconnects, and the bridge keeps those
     /// and ends the others.
     Resume,
+    /// The bridge may offer the device a new key on its connection: [`CredentialRotate`](crate::CredentialRotate).
+    Rotation,
 }
 
 words! { Feature, from_wire:
     ExecutionAck = "execution-ack",
     Resume = "resume",
+    Rotation = "rotation",
 }
 
 /// A set of features. Words that we do not know are dropped on decoding: neither side uses what the other
