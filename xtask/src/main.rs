@@ -37,11 +37,12 @@ Tasks:
   ci             Format, lints, each crate alone, tests, documentation, Windows: everything that a change must pass
   bench [NAME]   Measure and write docs/benchmarks.md; without a name, list the benches
   prove cred     The slow proofs of the credential: a kill and a failure at every system call, races, churn
+  prove rotation 200 rotations of a device's key, with agent and bridge killed in the middle of them
   fuzz [TARGET] [--seconds N]
                  Feed the readers what a fuzzer makes up, for 600 s unless told otherwise
   mutants [ARGS] Change the credential's code in one place at a time, and list what no test notices; hours
 
-Needs a stable Rust toolchain, a C compiler, util-linux and coreutils; 'ci' also rustfmt and clippy; 'prove' strace;
+Needs a stable Rust toolchain, a C compiler, util-linux and coreutils; 'ci' also rustfmt and clippy; 'prove cred' strace;
 'fuzz' a nightly toolchain and cargo-fuzz; 'mutants' cargo-mutants. Windows needs Debian's packages rustc-web, cargo-web,
 rust-web-src and gcc-mingw-w64-x86-64-posix, and wine and wine64 to run there; without them 'ci' says that it was not run.
 Root has what is missing installed, where the system's package manager can.";
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
         ["bench", "load"] => bench::load(),
         ["bench", "auth"] => bench::auth(),
         ["prove", "cred"] => prove::cred(),
+        ["prove", "rotation"] => prove::rotation(),
         ["fuzz", arguments @ ..] => fuzz::run(arguments),
         ["mutants", arguments @ ..] => mutants::run(arguments),
         _ => {

@@ -1,4 +1,4 @@
-//! `cargo xtask prove cred`: the proofs of the credential that take too long for each change.
+//! `cargo xtask prove cred` and `prove rotation`: the proofs of the credential that take too long for each change.
 
 use std::time::Instant;
 
@@ -42,15 +42,38 @@ const CRED: [Proof; 3] = [
     },
 ];
 
+const ROTATION: [Proof; 1] = [Proof {
+    name: "200 rotations of a device's key, with agent and bridge killed at moments that a seed chooses",
+    arguments: &[
+        "--test",
+        "rotation",
+        "--",
+        "--nocapture",
+        "whatever_is_killed_during_a_rotation",
+    ],
+    variables: &[("ASKALF_ROTATION_ROUNDS", "200")],
+}];
+
 /// Runs each proof; an error where one fails.
 pub(crate) fn cred() -> Result<()> {
     tools::require(&[tools::c_compiler(), tools::strace()])?;
+    run_all("askalf-cred", &CRED)?;
+    println!("not run: cargo xtask prove rotation, cargo xtask fuzz, cargo xtask mutants");
+    Ok(())
+}
+
+/// Rotations of a key over its connection, with agent and bridge killed at moments that a seed chooses.
+pub(crate) fn rotation() -> Result<()> {
+    run_all("askalf-e2e", &ROTATION)
+}
+
+fn run_all(package: &str, proofs: &[Proof]) -> Result<()> {
     let mut figures = Vec::new();
     let mut failed = Vec::new();
-    for proof in &CRED {
+    for proof in proofs {
         println!("\n== {}", proof.name);
         let started = Instant::now();
-        if let Err(error) = run(proof, &mut figures) {
+        if let Err(error) = run(package, proof, &mut figures) {
             println!("== {error:#}");
             failed.push(proof.name);
         }
@@ -61,15 +84,14 @@ pub(crate) fn cred() -> Result<()> {
         ));
     }
     println!("\n{}", figures.join("\n"));
-    println!("not run: cargo xtask fuzz, cargo xtask mutants");
     if !failed.is_empty() {
         bail!("failed: {}", failed.join("; "));
     }
     Ok(())
 }
 
-fn run(proof: &Proof, figures: &mut Vec<String>) -> Result<()> {
-    let mut arguments = vec!["test", "--locked", "--package", "askalf-cred"];
+fn run(package: &str, proof: &Proof, figures: &mut Vec<String>) -> Result<()> {
+    let mut arguments = vec!["test", "--locked", "--package", package];
     arguments.extend(proof.arguments);
     let mut child = cargo::cargo(&arguments)?
         .envs(proof.variables.iter().copied())

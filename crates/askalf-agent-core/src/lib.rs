@@ -6,6 +6,7 @@ mod driver;
 mod endpoint;
 mod facts;
 pub mod machine;
+mod rotation;
 mod route;
 mod runner;
 mod status;
@@ -20,6 +21,7 @@ pub use driver::{
 pub use endpoint::{Endpoint, EndpointError};
 pub use facts::DeviceFacts;
 pub use machine::{Command, State};
+pub use rotation::{CredentialRotation, RotationFault};
 pub use route::{
     CaCertificates, CaCertificatesError, GatewayAccess, GatewayAccessError, PlatformRoots, Proxies,
     ProxyError, ProxySettings, Route, TlsPin, TlsPinError,

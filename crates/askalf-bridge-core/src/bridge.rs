@@ -22,7 +22,7 @@ use crate::live_keys::LiveKeys;
 use crate::malformed_prefixes::MalformedPrefixes;
 use crate::stores::{Store, StoreError};
 use crate::watchers::Watchers;
-use crate::{orphans, recheck, session};
+use crate::{orphans, recheck, rotation, session};
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> UnixMillis + Send + Sync>;
@@ -60,6 +60,7 @@ pub(crate) struct Core {
 struct Tasks {
     grace: JoinHandle<()>,
     recheck: JoinHandle<()>,
+    rotation: JoinHandle<()>,
     keeper: Option<Keeper>,
 }
 
@@ -130,6 +131,10 @@ impl Bridge {
             recheck: tokio::spawn(recheck::recheck_always(
                 Arc::downgrade(&self.core),
                 self.core.options.recheck_interval,
+            )),
+            rotation: tokio::spawn(rotation::rotate_always(
+                Arc::downgrade(&self.core),
+                self.core.options.rotation_round,
             )),
             keeper: Some(Keeper::start(
                 Arc::clone(&self.core.notes),
@@ -265,6 +270,7 @@ impl Drop for Tasks {
     fn drop(&mut self) {
         self.grace.abort();
         self.recheck.abort();
+        self.rotation.abort();
     }
 }
 

@@ -19,6 +19,7 @@ mod network;
 mod options;
 mod orphans;
 mod recheck;
+mod rotation;
 mod server;
 mod session;
 pub mod stores;

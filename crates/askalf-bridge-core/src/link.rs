@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use askalf_proto::{BridgeMessage, CloseCode, MAX_HELD_EXECUTIONS};
@@ -46,6 +46,7 @@ pub(crate) struct Link {
     max_bytes: usize,
     closing: watch::Sender<Option<Closing>>,
     held: Mutex<HashSet<String>>,
+    rotates: AtomicBool,
 }
 
 impl Link {
@@ -61,6 +62,7 @@ impl Link {
             max_bytes: options.outgoing_bytes,
             closing,
             held: Mutex::default(),
+            rotates: AtomicBool::new(false),
         };
         (link, frames)
     }
@@ -73,6 +75,15 @@ impl Link {
     /// The key that it authenticated with.
     pub(crate) fn key_id(&self) -> &str {
         &self.key_id
+    }
+
+    /// Whether the device has registered and takes a new key over its connection.
+    pub(crate) fn rotates(&self) -> bool {
+        self.rotates.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_rotates(&self, rotates: bool) {
+        self.rotates.store(rotates, Ordering::Relaxed);
     }
 
     /// Puts a message of the bridge's own into the queue of the socket; see [`Link::send_frame`].

@@ -35,7 +35,8 @@ pub use reports::{
     ExecutionAccepted, ExecutionComplete, ExecutionFailed, ExecutionProgress, ExecutionQueued, ProgressChunk,
 };
 pub use rotation::{
-    CredentialCommitted, CredentialFailed, CredentialPromoted, CredentialProve, CredentialRotate, CredentialStaged,
+    CredentialCommitted, CredentialFailed, CredentialPromoted, CredentialProve, CredentialRotate,
+    CredentialStaged,
 };
 pub use text::{clip_to_json, json_len, json_prefix, json_suffix, left_out, one_line};
 

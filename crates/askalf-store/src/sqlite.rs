@@ -11,6 +11,7 @@ mod open;
 mod pair_code;
 mod place;
 mod reach;
+mod rotation;
 mod threads;
 mod timestamp;
 mod trail;

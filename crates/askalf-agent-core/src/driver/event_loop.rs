@@ -14,6 +14,7 @@ use tracing::warn;
 use super::clock::{Clock, SystemJitter, millis, unix_ms};
 use super::connection::{Connection, News, Outgoing};
 use super::dial::{Dial, Target};
+use super::rotation::Rotating;
 use super::tasks::{TaskNews, Tasks};
 use super::{AgentOptions, DeviceIdStore};
 use crate::machine::{Action, Command, Event, Fault, Machine, MachineConfig, Moment, Oddity, SocketId};
@@ -34,15 +35,16 @@ const FAREWELL: Duration = Duration::from_secs(5);
 pub(super) struct EventLoop {
     machine: Machine<SystemJitter>,
     clock: Clock,
-    dialer: Arc<dyn Dial>,
-    options: AgentOptions,
-    credentials: Arc<dyn CredentialSource>,
+    pub(super) dialer: Arc<dyn Dial>,
+    pub(super) options: AgentOptions,
+    pub(super) credentials: Arc<dyn CredentialSource>,
     device_ids: Arc<dyn DeviceIdStore>,
     commands: Option<mpsc::Receiver<Command>>,
     status: watch::Sender<AgentStatus>,
     /// When the state was entered, on both clocks, so that a corrected wall clock does not move it.
     since: (Moment, u64),
-    target: Option<Target>,
+    pub(super) target: Option<Target>,
+    pub(super) rotating: Rotating,
     bridge: Option<String>,
     connection: Option<(SocketId, Connection)>,
     outgoing: VecDeque<Outgoing>,
@@ -59,8 +61,12 @@ pub(super) struct EventLoop {
 }
 
 /// What a blocking call came to.
-enum Answer {
+pub(super) enum Answer {
     Credential(Result<LoadedCredential, NoCredential>),
+    /// A staged key is there, and goes first.
+    StagedCredential(LoadedCredential),
+    /// A step of a rotation was done, or failed.
+    Rotation(Event),
     Generation(u64),
     DeviceId(Option<String>),
     DeviceIdWritten,
@@ -103,6 +109,7 @@ impl EventLoop {
             status,
             since: (clock.now(), unix_ms()),
             target: None,
+            rotating: Rotating::default(),
             bridge: None,
             connection: None,
             outgoing: VecDeque::new(),
@@ -153,6 +160,7 @@ impl EventLoop {
             biased;
             command = next(self.commands.as_mut()) => Wake::Command(command),
             Some(Ok(answer)) = self.answers.join_next() => Wake::Answer(answer),
+            Some(event) = self.rotating.proved() => Wake::Answer(Answer::Rotation(event)),
             Some(_) = self.farewells.join_next() => Wake::Sent,
             () = at(timer) => Wake::Timeout,
             // Closed as soon as the connection's task is over, while its last news may still wait.
@@ -186,7 +194,7 @@ impl EventLoop {
         }
     }
 
-    fn tell(&mut self, event: Event) {
+    pub(super) fn tell(&mut self, event: Event) {
         self.machine.handle(event, self.clock.now());
     }
 
@@ -249,7 +257,10 @@ impl EventLoop {
                 Action::LoadCredential => {
                     let credentials = Arc::clone(&self.credentials);
                     self.ask(credential_failed(), move || {
-                        Answer::Credential(credentials.load())
+                        match credentials.rotation().and_then(|rotation| rotation.staged()) {
+                            Some(staged) => Answer::StagedCredential(staged),
+                            None => Answer::Credential(credentials.load()),
+                        }
                     });
                 }
                 Action::PollCredential => {
@@ -290,6 +301,10 @@ impl EventLoop {
                 Action::Cancel(execution_id) => self.tasks.cancel(&execution_id),
                 Action::SaveDeviceId(device_id) => self.write_device_id(Some(device_id)),
                 Action::ForgetDeviceId => self.write_device_id(None),
+                Action::StageCredential(offer) => self.stage_credential(*offer),
+                Action::ProveCredential(rotation_id) => self.prove_credential(rotation_id),
+                Action::PromoteCredential => self.promote_credential(),
+                Action::DropStagedCredential { keep_file } => self.drop_staged_credential(keep_file),
                 Action::Finish => self.finished = true,
             }
         }
@@ -324,7 +339,7 @@ impl EventLoop {
     }
 
     /// Calls something that may block; should it panic, `failed` is its answer.
-    fn ask(&mut self, failed: Answer, call: impl FnOnce() -> Answer + Send + 'static) {
+    pub(super) fn ask(&mut self, failed: Answer, call: impl FnOnce() -> Answer + Send + 'static) {
         self.answers
             .spawn(async move { spawn_blocking(call).await.unwrap_or(failed) });
     }
@@ -335,6 +350,15 @@ impl EventLoop {
                 let event = self.fit(credential);
                 self.tell(event);
             }
+            Answer::StagedCredential(credential) => {
+                self.rotating.found(&credential.token);
+                let event = match self.fit(credential) {
+                    Event::CredentialReady { generation } => Event::StagedCredentialReady { generation },
+                    fault => fault,
+                };
+                self.tell(event);
+            }
+            Answer::Rotation(event) => self.tell(event),
             Answer::Credential(Err(missing)) => self.tell(Event::CredentialMissing(missing)),
             Answer::Generation(generation) => self.tell(Event::CredentialGeneration(generation)),
             Answer::DeviceId(device_id) => self.tell(Event::Start { device_id }),

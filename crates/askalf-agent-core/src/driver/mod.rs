@@ -7,7 +7,9 @@ mod dial;
 mod event_loop;
 mod net;
 mod options;
+mod prove;
 mod redeem;
+mod rotation;
 mod tasks;
 #[cfg(test)]
 mod tests;

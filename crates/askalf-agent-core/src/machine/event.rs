@@ -3,7 +3,7 @@
 use askalf_proto::BridgeMessage;
 
 use super::fault::{Fault, Oddity};
-use crate::{NoCredential, OutputChunk, TaskEnd};
+use crate::{NoCredential, OutputChunk, RotationFault, TaskEnd};
 
 /// A connection of this process, from its dial on. Numbers are never used again, so news of a connection that the
 /// machine has given up are known as such and dropped.
@@ -23,6 +23,29 @@ pub enum Event {
         /// Its generation.
         generation: u64,
     },
+    /// The same of a staged key, which a rotation of the key has left: it is presented before the present one.
+    StagedCredentialReady {
+        /// The generation of the present one.
+        generation: u64,
+    },
+    /// The offered key is beside the present one, or could not be put there.
+    CredentialStaged {
+        /// The rotation.
+        rotation_id: String,
+        /// Whether it is.
+        staged: Result<(), RotationFault>,
+    },
+    /// What came of the connection with the staged key.
+    CredentialProved {
+        /// The rotation.
+        rotation_id: String,
+        /// What came of it.
+        proof: Proof,
+    },
+    /// The staged key is in the place of the present one, or could not be put there.
+    CredentialPromoted(Result<(), RotationFault>),
+    /// The staged key is not presented any more.
+    StagedCredentialDropped,
     /// There is no credential that could be used.
     CredentialMissing(NoCredential),
     /// The answer to [`Action::PollCredential`](super::Action::PollCredential).
@@ -56,6 +79,23 @@ pub enum Event {
     },
     /// Somebody wants something of the agent.
     Command(Command),
+}
+
+/// What a bridge made of a staged key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// It is the device's key from now on.
+    Committed,
+    /// It lets nobody in, for certain.
+    Refused {
+        /// Why, for a person.
+        problem: String,
+    },
+    /// Nothing is known: the bridge was not reached, or could not say.
+    Undecided {
+        /// Why, for a person.
+        problem: String,
+    },
 }
 
 /// What a person, or the system, may ask of a running agent.

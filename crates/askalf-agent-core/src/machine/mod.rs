@@ -16,6 +16,7 @@ mod moment;
 mod outbox;
 mod phase;
 mod result;
+mod rotation;
 mod scheduler;
 mod session;
 mod state;
@@ -27,7 +28,7 @@ pub use action::{Action, Timer, TimerReason};
 pub use backoff::Jitter;
 pub(crate) use disposition::{COMES_BACK, PAIR};
 pub use disposition::{Disposition, Recheck, Verdict};
-pub use event::{Command, Event, SocketId};
+pub use event::{Command, Event, Proof, SocketId};
 pub use fault::{BadFrame, CertificateProblem, Fault, Oddity, Wait};
 pub use moment::Moment;
 pub use scheduler::Job;
@@ -44,6 +45,7 @@ use credential::Credential;
 use lifecycle::Ending;
 use outbox::Outbox;
 use phase::Phase;
+use rotation::Rotation;
 use scheduler::Scheduler;
 
 /// What a [`Machine`] is made of.
@@ -131,6 +133,7 @@ pub struct Machine<J> {
     ending: Option<Ending>,
     scheduler: Scheduler,
     outbox: Outbox,
+    rotation: Rotation,
 }
 
 #[derive(Debug)]
@@ -166,6 +169,7 @@ impl<J: Jitter> Machine<J> {
             device_id: None,
             facts_told: false,
             ending: None,
+            rotation: Rotation::default(),
         }
     }
 
@@ -179,7 +183,14 @@ impl<J: Jitter> Machine<J> {
                 self.device_id = device_id;
                 self.load_credential();
             }
-            Event::CredentialReady { generation } => self.credential_ready(generation, now),
+            Event::CredentialReady { generation } => self.credential_ready(generation, false, now),
+            Event::StagedCredentialReady { generation } => self.credential_ready(generation, true, now),
+            Event::CredentialStaged { rotation_id, staged } => self.credential_staged(rotation_id, staged),
+            Event::CredentialProved { rotation_id, proof } => {
+                self.credential_proved(&rotation_id, proof, now);
+            }
+            Event::CredentialPromoted(promoted) => self.credential_promoted(promoted, now),
+            Event::StagedCredentialDropped => self.staged_credential_dropped(),
             Event::CredentialMissing(missing) => self.credential_missing(missing, now),
             Event::CredentialGeneration(generation) => self.credential_generation(generation, now),
             Event::Opened(socket) => self.opened(socket, now),

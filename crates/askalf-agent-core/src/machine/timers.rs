@@ -29,6 +29,7 @@ impl<J: Jitter> Machine<J> {
             Phase::Idle | Phase::NoCredential => {}
         }
         consider(self.credential_poll_at(), TimerReason::CredentialPoll);
+        consider(self.rotation_due_at(), TimerReason::Rotation);
         consider(self.stop_overdue_at(), TimerReason::StopOverdue);
         next
     }
@@ -43,6 +44,7 @@ impl<J: Jitter> Machine<J> {
             TimerReason::AcknowledgementOverdue => self.outbox.check_overdue(now),
             TimerReason::Retry => self.dial(now),
             TimerReason::CredentialPoll => self.poll_credential(),
+            TimerReason::Rotation => self.rotation_due(),
             TimerReason::StopOverdue => self.finish(now),
         }
     }

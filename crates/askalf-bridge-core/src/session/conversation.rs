@@ -26,7 +26,7 @@ const MAX_CONCURRENT: u32 = 1024;
 pub(super) struct Conversation {
     pub(super) core: Arc<Core>,
     pub(super) link: Arc<Link>,
-    key: AuthenticatedKey,
+    pub(super) key: AuthenticatedKey,
     named: Option<String>,
     pub(super) device: Option<OwnDevice>,
     /// When the session ends for want of a registration, and later of a heartbeat.
@@ -115,6 +115,14 @@ impl Conversation {
                     self.touch(Some(&result.capabilities)).await;
                 }
             }
+            AgentMessage::CredentialProve(proof) => self.prove(&proof.rotation_id).await,
+            AgentMessage::CredentialStaged(_)
+            | AgentMessage::CredentialFailed(_)
+            | AgentMessage::CredentialPromoted(_) => {
+                if self.is_registered(message.kind()) {
+                    self.rotation(message).await;
+                }
+            }
             about_executions => {
                 if self.is_registered(about_executions.kind()) {
                     self.execution(about_executions).await;
@@ -166,6 +174,7 @@ impl Conversation {
         drop(turn);
         if admitted {
             self.settle(held).await;
+            self.take_up_rotation().await;
         }
     }
 
@@ -184,6 +193,7 @@ impl Conversation {
         drop(turn);
         if admitted {
             self.settle(&reconnect.executions).await;
+            self.take_up_rotation().await;
         }
     }
 
@@ -241,6 +251,8 @@ impl Conversation {
             heartbeats: 0,
             id: device.id.clone(),
         });
+        self.link
+            .set_rotates(Features::all().shared_with(features).contains(Feature::Rotation));
         self.heard();
         self.allowance.lift();
         tracing::info!(

@@ -51,7 +51,11 @@ impl Conversation {
             | AgentMessage::Reconnect(_)
             | AgentMessage::Heartbeat(_)
             | AgentMessage::Pong(_)
-            | AgentMessage::Capabilities(_) => {}
+            | AgentMessage::Capabilities(_)
+            | AgentMessage::CredentialStaged(_)
+            | AgentMessage::CredentialFailed(_)
+            | AgentMessage::CredentialProve(_)
+            | AgentMessage::CredentialPromoted(_) => {}
         }
     }
 

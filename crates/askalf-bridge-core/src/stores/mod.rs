@@ -6,6 +6,7 @@ mod execution;
 mod key;
 mod pair_code;
 mod principal;
+mod rotation;
 mod trail;
 mod user;
 
@@ -20,13 +21,20 @@ pub use execution::{
 pub use key::{Key, KeyStore, KeyUse, NewKey};
 pub use pair_code::{Exchanged, NewPairCode, PairCode, PairCodeStore};
 pub use principal::Principal;
+pub use rotation::{NewRotation, ROTATION_KEPT_MS, Rotation, RotationEnd, RotationState, RotationStore};
 pub use trail::{Act, Attempt, MAX_ACTS, MAX_ATTEMPTS, TrailStore};
 pub use user::{NewUser, User, UserStore};
 
 /// All stores together, as a server holds them.
-pub trait Store: KeyStore + DeviceStore + ExecutionStore + UserStore + PairCodeStore + TrailStore {}
+pub trait Store:
+    KeyStore + DeviceStore + ExecutionStore + UserStore + PairCodeStore + RotationStore + TrailStore
+{
+}
 
-impl<T: KeyStore + DeviceStore + ExecutionStore + UserStore + PairCodeStore + TrailStore> Store for T {}
+impl<T> Store for T where
+    T: KeyStore + DeviceStore + ExecutionStore + UserStore + PairCodeStore + RotationStore + TrailStore
+{
+}
 
 /// Why the store did not answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +67,8 @@ pub enum Kind {
     Device,
     /// An execution.
     Execution,
+    /// A rotation of a device's key.
+    Rotation,
 }
 
 impl fmt::Display for Kind {
@@ -68,6 +78,7 @@ impl fmt::Display for Kind {
             Self::PairCode => "pairing code",
             Self::Device => "device",
             Self::Execution => "execution",
+            Self::Rotation => "rotation",
         })
     }
 }
@@ -93,6 +104,7 @@ impl StoreError {
             Self::NotFound(Kind::PairCode) => "list those that are open with 'askalf-bridge pair-code list'",
             Self::NotFound(Kind::Device) => "list the devices with 'askalf-bridge devices list'",
             Self::NotFound(Kind::Execution) => "list the executions with 'askalf-bridge executions list'",
+            Self::NotFound(Kind::Rotation) => "list the rotations with 'askalf-bridge keys rotations'",
             Self::User(_) => "name one of 'askalf-bridge users list' with --user",
             Self::Invalid(_) => "change that value and try again",
         }

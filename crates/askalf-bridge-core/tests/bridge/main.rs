@@ -29,6 +29,8 @@ mod recheck;
 #[cfg(test)]
 mod returning;
 #[cfg(test)]
+mod rotation;
+#[cfg(test)]
 mod server;
 #[cfg(test)]
 mod tls;

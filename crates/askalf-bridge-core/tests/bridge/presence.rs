@@ -22,7 +22,10 @@ async fn a_registration_is_answered_with_the_device_and_what_the_bridge_knows() 
     assert!(id.starts_with("dev_") && id.len() == 30, "{id}");
     assert_eq!(registered["userId"], "ann");
     assert_eq!(registered["protocol"], 1);
-    assert_eq!(registered["features"], json!(["execution-ack", "resume"]));
+    assert_eq!(
+        registered["features"],
+        json!(["execution-ack", "resume", "rotation"])
+    );
     assert_eq!(registered["heartbeatIntervalMs"], 30_000);
     client.expect("capabilities:scan").await;
 

@@ -44,6 +44,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "trail",
         sql: include_str!("../../migrations/postgres/0005_trail.sql"),
     },
+    Migration {
+        version: 6,
+        name: "rotations",
+        sql: include_str!("../../migrations/postgres/0006_rotations.sql"),
+    },
 ];
 
 /// The newest schema that this program knows.

@@ -4,6 +4,7 @@ mod connection;
 mod disposition;
 mod ending;
 mod executions;
+mod rotation;
 mod walk;
 
 use std::time::Duration;

@@ -399,6 +399,10 @@ impl World {
             }
             Action::Cancel(id) => self.check(self.running.contains(&id), "cancelled what does not run"),
             Action::SaveDeviceId(_) | Action::ForgetDeviceId => {}
+            Action::StageCredential(_)
+            | Action::ProveCredential(_)
+            | Action::PromoteCredential
+            | Action::DropStagedCredential { .. } => self.check(false, "rotated a key that was not offered"),
             Action::Finish => self.finished = true,
         }
     }
