@@ -47,6 +47,8 @@ pub(crate) struct Core {
     pub(crate) watchers: Arc<Watchers>,
     pub(crate) grace: Arc<Grace>,
     pub(crate) turns: Turns,
+    /// The same by the device, which may come with one key while the session of another ends. Taken after the one of the key.
+    pub(crate) device_turns: Turns,
     pub(crate) live_keys: Arc<LiveKeys>,
     malformed_prefixes: MalformedPrefixes,
     notes: Arc<Notes>,
@@ -92,6 +94,7 @@ impl Bridge {
             watchers: Watchers::new(&options),
             grace: Arc::default(),
             turns: Turns::default(),
+            device_turns: Turns::default(),
             live_keys: Arc::default(),
             malformed_prefixes: MalformedPrefixes::default(),
             notes,
@@ -282,7 +285,7 @@ impl Drop for LiveSession {
     }
 }
 
-/// Turns at changing whether a key's device is there. Without them the "gone" of an old session could be written after
+/// Turns at changing whether a device is there. Without them the "gone" of an old session could be written after
 /// the "online" of the new one. They order writes and guard no data; so, unlike any other lock here, they are held
 /// while the store is asked.
 pub(crate) struct Turns {
@@ -300,10 +303,10 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// Waits for the turn of a key. Keys that share a slot wait for each other now and then.
-    pub(crate) async fn of_key(&self, key_id: &str) -> MutexGuard<'_, ()> {
+    /// Waits for the turn of a key or a device. Those that share a slot wait for each other now and then.
+    pub(crate) async fn of(&self, id: &str) -> MutexGuard<'_, ()> {
         let slots = self.slots.len() as u64;
-        let slot = usize::try_from(self.hasher.hash_one(key_id) % slots).unwrap_or(0);
+        let slot = usize::try_from(self.hasher.hash_one(id) % slots).unwrap_or(0);
         self.slots[slot].lock().await
     }
 }

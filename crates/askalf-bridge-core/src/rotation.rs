@@ -43,6 +43,9 @@ pub(crate) enum RotateError {
     /// The agent is too old.
     #[error("the agent of '{0}' cannot change its key over its connection")]
     NotSupported(String),
+    /// One was begun already.
+    #[error("a rotation of the key of '{0}' is under way")]
+    UnderWay(String),
     /// The system's random source failed.
     #[error("no key could be made: the system's random source failed")]
     NoRandom,
@@ -64,6 +67,7 @@ impl RotateError {
             Self::BridgeUnavailable => "bridge-unavailable",
             Self::DeviceOffline(_) => "device-offline",
             Self::NotSupported(_) => "rotation-not-supported",
+            Self::UnderWay(_) => "rotation-under-way",
             Self::NoRandom => "random-source-failed",
             Self::NoFreePrefix => "no-free-prefix",
             Self::Busy(rejection) => rejection.id(),
@@ -80,6 +84,7 @@ impl RotateError {
                 "upgrade the agent; or make a key with 'askalf-bridge keys rotate KEY' and take it there with 'askalf-agent \
                  pair'"
             }
+            Self::UnderWay(_) => "see how it goes with 'askalf-bridge keys rotations', then try again",
             Self::NoRandom => "try again; if it stays, check that the bridge may use the getrandom call",
             Self::NoFreePrefix => "look into the bridge's log, then try again",
             Self::Busy(rejection) => rejection.hint(),
@@ -103,6 +108,14 @@ pub(crate) async fn begin(
     let link = core.router.locate(device_id).await.ok_or_else(offline)?;
     if !link.rotates() {
         return Err(RotateError::NotSupported(name.to_owned()));
+    }
+    if core
+        .store
+        .open_rotation(device_id, link.key_id())
+        .await?
+        .is_some()
+    {
+        return Err(RotateError::UnderWay(name.to_owned()));
     }
     let (rotation, message) = stage(core, who, device_id, &link, attempt).await?;
     tracing::info!(device = device_id, rotation = rotation.id, by = %who, "a rotation of a key was begun");

@@ -37,7 +37,7 @@ impl From<RotateError> for HttpError {
     fn from(error: RotateError) -> Self {
         let status = match &error {
             RotateError::BridgeUnavailable | RotateError::DeviceOffline(_) => StatusCode::SERVICE_UNAVAILABLE,
-            RotateError::NotSupported(_) => StatusCode::CONFLICT,
+            RotateError::NotSupported(_) | RotateError::UnderWay(_) => StatusCode::CONFLICT,
             RotateError::NoRandom | RotateError::NoFreePrefix => StatusCode::INTERNAL_SERVER_ERROR,
             RotateError::Busy(rejection) => return rejection.clone().into(),
             RotateError::Store(error) => return error.clone().into(),

@@ -167,7 +167,7 @@ impl Conversation {
             }
         }
         let core = Arc::clone(&self.core);
-        let turn = core.turns.of_key(self.key.key_id()).await;
+        let turn = core.turns.of(self.key.key_id()).await;
         let who = Principal::device(&self.key);
         let device = core.store.register_device(&who, facts, core.now()).await;
         let admitted = self.admit(device, features);
@@ -186,7 +186,7 @@ impl Conversation {
             return self.nonsense(ErrorCode::MissingDeviceId, "device:reconnect names no deviceId");
         };
         let core = Arc::clone(&self.core);
-        let turn = core.turns.of_key(self.key.key_id()).await;
+        let turn = core.turns.of(self.key.key_id()).await;
         let who = Principal::device(&self.key);
         let device = core.store.reconnect_device(&who, &id, core.now()).await;
         let admitted = self.admit(device, &reconnect.features);
@@ -390,7 +390,8 @@ impl Conversation {
     /// Takes the device off this session. Only the session that is the device's own marks it as gone.
     async fn leave(&mut self) {
         let Some(device) = self.device.take() else { return };
-        let _turn = self.core.turns.of_key(self.key.key_id()).await;
+        let _turn = self.core.turns.of(self.key.key_id()).await;
+        let _device_turn = self.core.device_turns.of(&device.id).await;
         if !self.core.hub.detach(&device.id, &self.link) {
             return;
         }

@@ -37,10 +37,24 @@ impl Conversation {
             rotation::begin_again(&self.core, rotation, key_id, rotates).await;
             return is_foreign;
         }
+        self.say_online(&device.id).await;
         if rotates {
             self.say_committed(rotation.id);
         }
         false
+    }
+
+    /// The session of the old key may have ended while this one registered, and have said last that the device is gone.
+    async fn say_online(&self, device_id: &str) {
+        let core = &self.core;
+        let _turn = core.device_turns.of(device_id).await;
+        let current = core.hub.of_device(device_id);
+        if current.is_some_and(|link| link.number() == self.link.number()) {
+            let who = Principal::device(&self.key);
+            if let Err(error) = core.store.reconnect_device(&who, device_id, core.now()).await {
+                tracing::warn!(device = device_id, error = %error, "a device was not marked as there");
+            }
+        }
     }
 
     /// Takes the proof of a new key, on a connection that carries it.

@@ -78,6 +78,12 @@ async fn a_key_is_rotated_beside_its_session_and_the_old_one_ends_at_the_confirm
     );
     assert!(view.get("key").is_none(), "nobody sees it: {view}");
     let offer = bridge.offered(&mut client).await;
+    let (status, error) = bridge.rotate("laptop").await;
+    assert_eq!(
+        (status, &error["id"]),
+        (StatusCode::CONFLICT, &json!("rotation-under-way")),
+        "{error}"
+    );
     client
         .send("credential:staged", json!({ "rotationId": offer.rotation_id }))
         .await;

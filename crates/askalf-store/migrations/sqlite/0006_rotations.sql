@@ -1,4 +1,4 @@
--- Rotations of device keys over the devices' own connections. The new key is a row of api_keys; its token is nowhere.
+-- Rotations of device keys over the devices' own connections. The new key is a row of api_keys, whose token is nowhere.
 
 create table if not exists askalf_rotations (
   id text not null primary key,

@@ -75,7 +75,7 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     assert_eq!(
         error.to_string(),
         format!(
-            "the database {} has schema 99; this program knows up to 5",
+            "the database {} has schema 99; this program knows up to 6",
             path.display()
         )
     );
@@ -187,7 +187,8 @@ fn many_may_make_the_same_database_at_once() {
                 "key_devices",
                 "key_digests",
                 "pair_codes",
-                "trail"
+                "trail",
+                "rotations"
             ]
         );
         assert_eq!(column(&hand, "pragma journal_mode"), ["wal"]);

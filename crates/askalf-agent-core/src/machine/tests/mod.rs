@@ -5,6 +5,7 @@ mod disposition;
 mod ending;
 mod executions;
 mod rotation;
+mod rotation_walk;
 mod walk;
 
 use std::time::Duration;

@@ -152,7 +152,8 @@ fn tasks_run_on_while_the_device_changes_its_key() {
     let socket = rig.connect().unwrap();
     rig.actions.clear();
     rig.open(socket);
-    let [AgentMessage::Register(register)] = rig.messages().try_into().unwrap() else {
+    let messages = rig.messages();
+    let [AgentMessage::Register(register)] = messages.as_slice() else {
         panic!("it registers")
     };
     assert_eq!(register.executions[0].execution_id, "exec_1");
@@ -274,6 +275,7 @@ fn a_connection_that_is_lost_with_a_staged_key_comes_back_with_it() {
 fn a_bridge_that_is_away_with_a_staged_key_is_not_dialled_in_a_loop() {
     let (mut rig, socket) = Rig::proving();
     rig.close(socket, 1006);
+    assert_eq!(rig.steps(), ["load"]);
     rig.handle(Event::StagedCredentialReady { generation: 1 });
     let mut dials = 0;
     let start = rig.now;
