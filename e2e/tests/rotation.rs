@@ -1,9 +1,10 @@
 //! A device changes its key over its own connection, and whatever dies meanwhile, it comes back as itself.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use askalf_e2e::{Agent, Bridge, until};
+use askalf_e2e::{Agent, Bridge, Process, until};
 use serde_json::Value;
 
 /// Rotations under kills: few for each change; `cargo xtask prove rotation` asks for more.
@@ -106,6 +107,62 @@ fn a_device_that_is_away_is_not_rotated_and_the_command_says_try_again() -> Resu
     Ok(())
 }
 
+#[test]
+fn the_new_key_is_kept_as_the_old_one_was() -> Result<()> {
+    let bridge = Bridge::start()?;
+    for (name, way) in [
+        ("plain-01", &["--plaintext"][..]),
+        ("locked-01", &["--seal", "passphrase"][..]),
+    ] {
+        let mut agent = Agent::new()?;
+        let passphrase = bridge.home().join("passphrase");
+        std::fs::write(&passphrase, "correct horse battery staple\n")?;
+        std::fs::set_permissions(&passphrase, PermissionsExt::from_mode(0o600))?;
+        agent.set_variable("ASKALF_PASSPHRASE_FILE", &passphrase);
+        let (key, url) = (bridge.mint(name)?, bridge.url());
+        let mut connect = vec!["connect", "-", "--url", &url, "--name", name];
+        connect.extend(way);
+        agent
+            .run_with_input(&connect, key.key.as_bytes())?
+            .expect_code(0)?;
+        let seal = |agent: &Agent| -> Result<Value> {
+            let config: Value = serde_json::from_slice(&std::fs::read(agent.home().join("agent.json"))?)?;
+            Ok(config["_seal"]["mode"].clone())
+        };
+        let before = seal(&agent)?;
+        let device = agent.start()?;
+        rotate(&bridge, &device)?;
+        let all = settled(&bridge)?;
+        ensure!(all[0]["state"] == "confirmed", "{name}: {all:?}");
+        ensure!(seal(&agent)? == before, "{name}: sealed as {before} before");
+        agent.kill()?;
+        ensure!(agent.start()? == device, "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_key_that_comes_from_the_environment_stays_and_the_device_says_why() -> Result<()> {
+    let bridge = Bridge::start()?;
+    let key = bridge.mint("web-01")?;
+    let mut agent = Agent::new()?;
+    agent.set_variable("ASKALF_API_KEY", &key.key);
+    agent.set_variable("ASKALF_URL", bridge.url());
+    let device = agent.start()?;
+    rotate(&bridge, &device)?;
+    let all = settled(&bridge)?;
+    let reason = all[0]["reason"].as_str().unwrap_or_default();
+    ensure!(
+        all[0]["state"] == "failed" && reason.contains("comes from the environment"),
+        "{all:?}"
+    );
+    ensure!(!agent.home().join("agent.json.next").exists());
+    let keys = active_keys(&bridge)?;
+    ensure!(keys.len() == 1 && keys[0]["id"] == key.id.as_str(), "{keys:?}");
+    bridge.dispatch(&device, "true")?.expect_code(0)?;
+    Ok(())
+}
+
 /// Numbers that look random and are the same each time (SplitMix64).
 struct Dice(u64);
 
@@ -135,9 +192,16 @@ fn whatever_is_killed_during_a_rotation_the_device_comes_back_as_itself() -> Res
     let mut kills = 0;
     for round in 0..rounds {
         let seen = agent.daemon()?.lines().len();
-        rotate(&bridge, &device).with_context(|| format!("round {round}"))?;
+        // Every other time the moment may be before the key was even made.
+        let mut command = None;
+        if dice.below(2) == 0 {
+            rotate(&bridge, &device).with_context(|| format!("round {round}"))?;
+        } else {
+            let mut rotate = bridge.command(&["keys", "rotate", "--device", &device, "--json"]);
+            command = Some(Process::start("the rotation", &mut rotate, b"")?);
+        }
         let victims = dice.below(4);
-        let delay = Duration::from_millis(dice.below(80));
+        let delay = Duration::from_millis(dice.below(if command.is_some() { 250 } else { 80 }));
         #[allow(
             clippy::disallowed_methods,
             reason = "chooses the moment of a kill; nothing is synchronised by it"
@@ -150,6 +214,9 @@ fn whatever_is_killed_during_a_rotation_the_device_comes_back_as_itself() -> Res
         if kills_bridge {
             bridge.kill()?;
             bridge.serve()?;
+        }
+        if let Some(mut command) = command {
+            command.end()?;
         }
         kills += u64::from(kills_agent) + u64::from(kills_bridge);
         let says = |what: &str| format!("seed {seed}, round {round}, victims {victims}, {delay:?}: {what}");
@@ -177,8 +244,9 @@ fn whatever_is_killed_during_a_rotation_the_device_comes_back_as_itself() -> Res
         .filter(|device| device["status"] != "online")
         .count();
     println!(
-        "proof: {rounds} rotations begun, {kills} processes killed: {confirmed} confirmed, {dropped} dropped, {failed} failed; \
+        "proof: {rounds} rounds, {} rotations begun, {kills} processes killed: {confirmed} confirmed, {dropped} dropped, {failed} failed; \
          devices: {}, out: {out}",
+        all.len(),
         devices.len()
     );
     ensure!(

@@ -43,7 +43,7 @@ const CRED: [Proof; 3] = [
 ];
 
 const ROTATION: [Proof; 1] = [Proof {
-    name: "200 rotations of a device's key, with agent and bridge killed at moments that a seed chooses",
+    name: "200 rounds of rotations of a device's key, with agent and bridge killed at moments that a seed chooses",
     arguments: &[
         "--test",
         "rotation",

@@ -72,3 +72,20 @@ pub struct CredentialPromoted {
     #[serde(deserialize_with = "bounded::id")]
     pub rotation_id: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::decode_bridge;
+
+    #[test]
+    fn an_offered_key_is_never_shown() {
+        let secret = "sk_live_NdlPiGQ1nmIevDuBMbAnAodSO10UzbLG";
+        let frame = |key: &str| {
+            format!(r#"{{"type":"credential:rotate","payload":{{"rotationId":"rot_1","key":{key}}}}}"#)
+        };
+        let offer = decode_bridge(&frame(&format!("\"{secret}\""))).unwrap();
+        assert!(!format!("{offer:?}").contains(secret), "{offer:?}");
+        let error = decode_bridge(&frame(&format!("[\"{secret}\"]"))).unwrap_err();
+        assert!(!error.to_string().contains(secret), "{error}");
+    }
+}

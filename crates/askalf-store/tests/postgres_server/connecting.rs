@@ -63,7 +63,8 @@ async fn a_forges_tables_stay_as_they_are_and_its_users_are_the_users() {
             "askalf_key_devices",
             "askalf_key_digests",
             "askalf_migrations",
-            "askalf_pair_codes"
+            "askalf_pair_codes",
+            "askalf_rotations"
         ]
     );
 }
@@ -190,7 +191,7 @@ async fn a_migration_that_fails_leaves_the_one_before() {
     );
     client.batch_execute("drop view askalf_pair_codes").await.unwrap();
     PostgresStore::connect(&database.url, &options()).await.unwrap();
-    assert_eq!(column(&client, MIGRATIONS).await.len(), 5);
+    assert_eq!(column(&client, MIGRATIONS).await.len(), 6);
 }
 
 #[tokio::test]

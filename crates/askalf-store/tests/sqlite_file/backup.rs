@@ -95,7 +95,7 @@ fn a_damaged_page_is_found_by_reading_it_all() {
     drop(open(&path).unwrap());
     hand.execute_batch("pragma wal_checkpoint(truncate)").unwrap();
     // One that a look at the schema does not read.
-    let page: usize = hand
+    let page: u32 = hand
         .query_row(
             "select rootpage from sqlite_schema where name = 'askalf_attempts_at'",
             [],
@@ -103,6 +103,7 @@ fn a_damaged_page_is_found_by_reading_it_all() {
         )
         .unwrap();
     drop(hand);
+    let page = usize::try_from(page).unwrap();
     let mut bytes = fs::read(&path).unwrap();
     bytes[(page - 1) * 4096..page * 4096].fill(0x5a);
     fs::write(&path, bytes).unwrap();
