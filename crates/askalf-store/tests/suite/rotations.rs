@@ -62,7 +62,10 @@ pub(crate) async fn a_staged_key_is_the_devices_beside_the_old_one(store: Shared
         Some("dev_1"),
         "either is the same device"
     );
-    assert_eq!(store.rotations(&ADMIN, 10).await.unwrap(), [rotation.clone()]);
+    assert_eq!(
+        store.rotations(&ADMIN, 10).await.unwrap(),
+        std::slice::from_ref(&rotation)
+    );
     assert_eq!(
         store.open_rotation("dev_1", "key_1").await.unwrap(),
         Some(rotation.clone())
