@@ -11,12 +11,10 @@ use askalf_bridge_auth::{Rejection, Scopes, UnixMillis, mint_key};
 use askalf_proto::{BridgeMessage, CredentialRotate, Credentials};
 
 use crate::bridge::{Core, Phase};
+use crate::http::DRAWS;
 use crate::ids::new_id;
 use crate::link::Link;
 use crate::stores::{NewKey, NewRotation, Principal, Rotation, RotationEnd, StoreError};
-
-/// How often a key is drawn anew because its prefix is taken.
-const DRAWS: u32 = 8;
 
 /// How many keys are made for a device whose message is lost each time, before the next is left to the policy or to a person.
 const ATTEMPTS: u32 = 3;

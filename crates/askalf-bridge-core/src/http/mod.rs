@@ -26,6 +26,7 @@ use axum::routing::{get, post};
 use http::{HeaderName, HeaderValue, header};
 
 pub(crate) use error::HttpError;
+pub(crate) use new_keys::DRAWS;
 pub(crate) use pair_budget::PairBudget;
 
 use crate::bridge::Phase;
