@@ -300,7 +300,7 @@ async fn keys_that_are_as_old_as_the_policy_allows_are_rotated() {
     assert_eq!(bridge.rotations().await[0].by, "the bridge");
     let failed = json!({ "rotationId": offer.rotation_id, "reason": "the disk is full" });
     aged.send("credential:failed", failed).await;
-    // Not again in a row: more rounds than one have passed when the other is found as it was.
+    // Not again at once.
     aged.is_alive().await;
     young.is_alive().await;
     assert_eq!(bridge.states().await, [("failed".to_owned(), 1)]);
