@@ -44,6 +44,7 @@ Tasks:
                  A hundred million steps of the agent's state machine in a world of faults
   prove redaction
                  A thousand secrets cut at every byte, and what redaction takes out of ordinary logs
+  prove rotation 200 rotations of a device's key, with agent and bridge killed in the middle of them
   fuzz [TARGET] [--seconds N]
                  Feed the readers what a fuzzer makes up, for 600 s unless told otherwise
   mutants [ARGS] Change the credential's code in one place at a time, and list what no test notices; hours
@@ -88,6 +89,7 @@ fn main() -> ExitCode {
         ["prove", "faults"] => prove::faults(),
         ["prove", "simulation"] => prove::simulation(),
         ["prove", "redaction"] => prove::redaction(),
+        ["prove", "rotation"] => prove::rotation(),
         ["fuzz", arguments @ ..] => fuzz::run(arguments),
         ["mutants", arguments @ ..] => mutants::run(arguments),
         _ => {

@@ -79,6 +79,18 @@ const REDACTION: [Proof; 2] = [
     },
 ];
 
+const ROTATION: [Proof; 1] = [Proof {
+    name: "200 rounds of rotations of a device's key, with agent and bridge killed at moments that a seed chooses",
+    arguments: &[
+        "--test",
+        "rotation",
+        "--",
+        "--nocapture",
+        "whatever_is_killed_during_a_rotation",
+    ],
+    variables: &[("ASKALF_ROTATION_ROUNDS", "200")],
+}];
+
 /// The proofs of the credential.
 pub(crate) fn cred() -> Result<()> {
     tools::require(&[tools::c_compiler(), tools::strace()])?;
@@ -115,6 +127,11 @@ pub(crate) fn redaction() -> Result<()> {
     prove("askalf-exec", &REDACTION, Some(logs.path()))?;
     println!("not run: cargo xtask fuzz redactor");
     Ok(())
+}
+
+/// Rotations of a key over its connection, with agent and bridge killed at moments that a seed chooses.
+pub(crate) fn rotation() -> Result<()> {
+    prove("askalf-e2e", &ROTATION, None)
 }
 
 /// Runs each proof; an error where one fails.

@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use askalf_agent_core::{CredentialSource, LoadedCredential, NoCredential, NoCredentialKind, Proxies};
+use askalf_agent_core::{
+    CredentialRotation, CredentialSource, LoadedCredential, NoCredential, NoCredentialKind, Proxies,
+};
 use askalf_bridge_auth::Token;
 use askalf_cred::{
     AgentConfig, ConfigStamp, Credential, Home, KeySources, LoadOptions, LoadOutcome, Unreadable, load_with,
@@ -22,11 +24,13 @@ pub(crate) struct FromEnvironment {
 
 /// Reads `agent.json` of a home; where there is none, the environment counts.
 pub(crate) struct CredentialFile {
-    home: Home,
-    options: LoadOptions,
+    pub(crate) home: Home,
+    pub(crate) options: LoadOptions,
     environment: FromEnvironment,
     proxies: Proxies,
     seen: Mutex<Seen>,
+    /// A staged key that is not presented any more by this process.
+    pub(crate) set_aside: Mutex<Option<Token>>,
 }
 
 /// What was read last.
@@ -52,6 +56,7 @@ impl CredentialFile {
             environment,
             proxies,
             seen,
+            set_aside: Mutex::new(None),
         }
     }
 }
@@ -60,7 +65,7 @@ impl CredentialSource for CredentialFile {
     fn load(&self) -> Result<LoadedCredential, NoCredential> {
         // Before the load: a change in between then shows as a new generation.
         let generation = self.generation();
-        let (token, mut config) = match load_with(&self.home, &self.options) {
+        let (token, config) = match load_with(&self.home, &self.options) {
             LoadOutcome::Ready(credential) | LoadOutcome::Plaintext { credential, .. } => {
                 let Credential { token, config, .. } = credential;
                 (token, config)
@@ -79,6 +84,34 @@ impl CredentialSource for CredentialFile {
                 }
             },
         };
+        self.fit(token, config, generation)
+    }
+
+    fn generation(&self) -> u64 {
+        let now = stamp(&self.home);
+        let mut seen = self.seen();
+        let files: Vec<FileStamp> = seen.files.iter().map(FileStamp::again).collect();
+        if seen.config != now || seen.files != files {
+            seen.config = now;
+            seen.files = files;
+            seen.generation += 1;
+        }
+        seen.generation
+    }
+
+    fn rotation(&self) -> Option<&dyn CredentialRotation> {
+        Some(self)
+    }
+}
+
+impl CredentialFile {
+    /// A key with the way to its bridge.
+    pub(crate) fn fit(
+        &self,
+        token: Token,
+        mut config: AgentConfig,
+        generation: u64,
+    ) -> Result<LoadedCredential, NoCredential> {
         let Some(url) = config.url.take().or_else(|| self.environment.url.clone()) else {
             return Err(NoCredential {
                 kind: NoCredentialKind::Absent,
@@ -107,20 +140,6 @@ impl CredentialSource for CredentialFile {
         })
     }
 
-    fn generation(&self) -> u64 {
-        let now = stamp(&self.home);
-        let mut seen = self.seen();
-        let files: Vec<FileStamp> = seen.files.iter().map(FileStamp::again).collect();
-        if seen.config != now || seen.files != files {
-            seen.config = now;
-            seen.files = files;
-            seen.generation += 1;
-        }
-        seen.generation
-    }
-}
-
-impl CredentialFile {
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }

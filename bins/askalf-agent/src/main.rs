@@ -6,6 +6,7 @@ mod clock;
 mod commands;
 mod control_socket;
 mod credential_file;
+mod credential_rotation;
 mod daemon;
 mod device_id_file;
 mod environment;

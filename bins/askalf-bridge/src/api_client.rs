@@ -242,7 +242,7 @@ async fn refusal(response: Response<Body>) -> Failure {
 
 fn exit_code(status: StatusCode, id: &str) -> ExitCode {
     match (status, id) {
-        (_, "device-offline") => ExitCode::TryAgain,
+        (_, "device-offline" | "rotation-under-way") => ExitCode::TryAgain,
         (_, "bridge-unavailable") => ExitCode::Unavailable,
         (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => ExitCode::Permission,
         (StatusCode::SERVICE_UNAVAILABLE, _) => ExitCode::TryAgain,

@@ -122,6 +122,11 @@ pub(crate) struct Serve {
     #[arg(long)]
     pub pair_behind_proxy: bool,
 
+    /// Give each device a new key over its connection before its key is so many days old; a device that is away, or whose
+    /// agent cannot, keeps its key [default: never]
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=3650))]
+    pub rotate_every: Option<u64>,
+
     /// Seconds that a device may be away before its open executions end as interrupted
     #[arg(long, value_name = "SECONDS", default_value_t = 150, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub grace: u64,

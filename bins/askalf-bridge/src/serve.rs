@@ -47,6 +47,9 @@ pub(crate) async fn serve(home: &Home, arguments: Serve) -> anyhow::Result<ExitC
             strict_scopes: arguments.strict_scopes,
             allow_query_token: !arguments.no_query_token,
             plain_pairing: arguments.pair_behind_proxy,
+            rotate_every: arguments
+                .rotate_every
+                .map(|days| Duration::from_secs(days * 24 * 60 * 60)),
             interrupted_grace: Duration::from_secs(arguments.grace),
             ..BridgeOptions::default()
         },

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use askalf_bridge_auth::Token;
 
-use crate::Route;
+use crate::{CredentialRotation, Route};
 
 /// Yields the device's credential. The binary adapts the sealed file to it; nothing here reads a file.
 ///
@@ -20,6 +20,11 @@ pub trait CredentialSource: Send + Sync {
     /// A number that changes whenever [`CredentialSource::load`] might yield something else. Cheap: it is asked
     /// for every second while the agent waits for a new credential.
     fn generation(&self) -> u64;
+
+    /// Where the key of a rotation is kept; `None`, the default, where this source cannot keep one.
+    fn rotation(&self) -> Option<&dyn CredentialRotation> {
+        None
+    }
 }
 
 /// A credential with the number under which it was read.

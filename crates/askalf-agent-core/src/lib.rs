@@ -9,6 +9,7 @@ mod facts;
 pub mod journal;
 pub mod machine;
 mod probe;
+mod rotation;
 mod route;
 mod runner;
 mod status;
@@ -27,6 +28,7 @@ pub use endpoint::{Endpoint, EndpointError};
 pub use facts::DeviceFacts;
 pub use machine::{Command, State};
 pub use probe::{DeviceLoad, DeviceProbe, Scan};
+pub use rotation::{CredentialRotation, RotationFault};
 pub use route::{
     CaCertificates, CaCertificatesError, GatewayAccess, GatewayAccessError, PlatformRoots, Proxies,
     ProxyError, ProxySettings, Route, TlsPin, TlsPinError,

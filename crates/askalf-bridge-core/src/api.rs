@@ -25,6 +25,8 @@
 //! | `GET /api/v1/devices/{device}` | [`DeviceView`]; `device`, here and below, is an id or a unique name |
 //! | `DELETE /api/v1/devices/{device}` | [`DeviceView`] as it was |
 //! | `POST /api/v1/devices/{device}/disconnect` | 202 [`DeviceView`] |
+//! | `POST /api/v1/devices/{device}/rotate` | 202 [`RotationView`]: a new key is on its way over the device's connection |
+//! | `GET /api/v1/rotations?limit=` | [`RotationView`] array |
 //! | `POST /api/v1/executions` [`Dispatch`] | 200, NDJSON of [`DispatchEvent`]; with `detach` 202 [`ExecutionView`] |
 //! | `GET /api/v1/executions?device=&open=&limit=` | [`ExecutionView`] array, without `output`, and with at most 1024 characters of `input` and `error` |
 //! | `GET /api/v1/executions/{id}` | [`ExecutionView`] |
@@ -198,6 +200,36 @@ pub struct ActView {
     pub what: String,
     /// The id of what it was done to.
     pub subject: String,
+}
+
+/// A rotation of a device's key over the device's connection. Times are RFC 3339 in UTC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RotationView {
+    /// `rot_` and a ULID.
+    pub id: String,
+    /// The device.
+    pub device_id: String,
+    /// `staged` and `committed` are pending, `confirmed` is done; `failed` (the device said why) and `dropped` (the bridge gave
+    /// it up) left the old key in place.
+    pub state: String,
+    /// Why it failed or was dropped.
+    pub reason: Option<String>,
+    /// The key before.
+    pub old_key_id: String,
+    /// The key after.
+    pub new_key_id: String,
+    /// 1, and one more for each time that the key was lost on its way and another was made.
+    pub attempt: u32,
+    /// Who began it.
+    pub by: String,
+    /// When the new key was made and sent.
+    pub staged_at: String,
+    /// When the device had it on its disk.
+    pub stored_at: Option<String>,
+    /// When the device had proved it: it is the device's key since.
+    pub committed_at: Option<String>,
+    /// When it was confirmed, failed or dropped.
+    pub ended_at: Option<String>,
 }
 
 /// A user to add.

@@ -23,7 +23,7 @@ use crate::live_keys::LiveKeys;
 use crate::malformed_prefixes::MalformedPrefixes;
 use crate::stores::{Store, StoreError};
 use crate::watchers::Watchers;
-use crate::{orphans, recheck, session};
+use crate::{orphans, recheck, rotation, session};
 
 /// How often a bridge that drains looks whether it has done so.
 const DRAIN_POLL: Duration = Duration::from_millis(100);
@@ -60,6 +60,8 @@ pub(crate) struct Core {
     pub(crate) watchers: Arc<Watchers>,
     pub(crate) grace: Arc<Grace>,
     pub(crate) turns: Turns,
+    /// The same by the device, which may come with one key while the session of another ends. Taken after the one of the key.
+    pub(crate) device_turns: Turns,
     pub(crate) live_keys: Arc<LiveKeys>,
     pub(crate) counters: Arc<Counters>,
     malformed_prefixes: MalformedPrefixes,
@@ -74,6 +76,7 @@ pub(crate) struct Core {
 struct Tasks {
     grace: JoinHandle<()>,
     recheck: JoinHandle<()>,
+    rotation: JoinHandle<()>,
     keeper: Option<Keeper>,
 }
 
@@ -120,6 +123,7 @@ impl Bridge {
             watchers: Watchers::new(&options),
             grace: Arc::default(),
             turns: Turns::default(),
+            device_turns: Turns::default(),
             live_keys: Arc::default(),
             counters,
             malformed_prefixes: MalformedPrefixes::default(),
@@ -160,6 +164,10 @@ impl Bridge {
             recheck: tokio::spawn(recheck::recheck_always(
                 Arc::downgrade(&self.core),
                 self.core.options.recheck_interval,
+            )),
+            rotation: tokio::spawn(rotation::rotate_always(
+                Arc::downgrade(&self.core),
+                self.core.options.rotation_round,
             )),
             keeper: Some(Keeper::start(
                 Arc::clone(&self.core.notes),
@@ -329,6 +337,7 @@ impl Drop for Tasks {
     fn drop(&mut self) {
         self.grace.abort();
         self.recheck.abort();
+        self.rotation.abort();
     }
 }
 
@@ -340,7 +349,7 @@ impl Drop for LiveSession {
     }
 }
 
-/// Turns at changing whether a key's device is there. Without them the "gone" of an old session could be written after
+/// Turns at changing whether a device is there. Without them the "gone" of an old session could be written after
 /// the "online" of the new one. They order writes and guard no data; so, unlike any other lock here, they are held
 /// while the store is asked.
 pub(crate) struct Turns {
@@ -358,10 +367,10 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// Waits for the turn of a key. Keys that share a slot wait for each other now and then.
-    pub(crate) async fn of_key(&self, key_id: &str) -> MutexGuard<'_, ()> {
+    /// Waits for the turn of a key or a device. Those that share a slot wait for each other now and then.
+    pub(crate) async fn of(&self, id: &str) -> MutexGuard<'_, ()> {
         let slots = self.slots.len() as u64;
-        let slot = usize::try_from(self.hasher.hash_one(key_id) % slots).unwrap_or(0);
+        let slot = usize::try_from(self.hasher.hash_one(id) % slots).unwrap_or(0);
         self.slots[slot].lock().await
     }
 }

@@ -84,6 +84,13 @@ impl Hub {
         self.sessions().by_device.get(device_id).map(Arc::clone)
     }
 
+    /// Every device that has a session, with it.
+    pub(crate) fn devices(&self) -> Vec<(String, Arc<Link>)> {
+        let sessions = self.sessions();
+        let devices = sessions.by_device.iter();
+        devices.map(|(id, link)| (id.clone(), Arc::clone(link))).collect()
+    }
+
     pub(crate) fn all(&self) -> Vec<Arc<Link>> {
         self.sessions()
             .all

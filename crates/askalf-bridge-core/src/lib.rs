@@ -22,6 +22,7 @@ mod options;
 mod orphans;
 mod recheck;
 mod redelivery;
+mod rotation;
 mod server;
 mod session;
 pub mod stores;

@@ -95,6 +95,13 @@ impl Link {
         })
     }
 
+    /// Whether the device has registered and takes a new key over its connection.
+    pub(crate) fn rotates(&self) -> bool {
+        self.features
+            .get()
+            .is_some_and(|features| features.contains(Feature::Rotation))
+    }
+
     /// Puts a message of the bridge's own into the queue of the socket; see [`Link::send_frame`].
     ///
     /// # Errors

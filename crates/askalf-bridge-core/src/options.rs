@@ -67,6 +67,13 @@ pub struct BridgeOptions {
     pub bad_frames_per_minute: u32,
     /// How often a quiet stream of events says that it is alive: 15 s.
     pub idle_event_interval: Duration,
+    /// How old the key of a device may become before the bridge rotates it over the device's connection; never where this is
+    /// `None`. Keys become due over the last tenth of it, and at most 20 rotations begin in a round.
+    pub rotate_every: Option<Duration>,
+    /// How long a device may take to prove a new key before its rotation is given up: 10 min.
+    pub rotation_timeout: Duration,
+    /// Time between two rounds that look for rotations which are due or stuck: 60 s.
+    pub rotation_round: Duration,
     /// Exchange pairing codes that come in plain text over a network. Off by default: only for a bridge that a proxy which
     /// speaks TLS alone can reach.
     pub plain_pairing: bool,
@@ -98,6 +105,9 @@ impl Default for BridgeOptions {
             watcher_bytes: 1024 * 1024,
             bad_frames_per_minute: 100,
             idle_event_interval: Duration::from_secs(15),
+            rotate_every: None,
+            rotation_timeout: Duration::from_secs(10 * 60),
+            rotation_round: Duration::from_secs(60),
             plain_pairing: false,
         }
     }

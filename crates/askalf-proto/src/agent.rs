@@ -13,6 +13,7 @@ use crate::number;
 use crate::reports::{
     ExecutionAccepted, ExecutionComplete, ExecutionFailed, ExecutionProgress, ExecutionQueued,
 };
+use crate::rotation::{CredentialFailed, CredentialPromoted, CredentialProve, CredentialStaged};
 use crate::word::words;
 
 /// A message from an agent to its bridge.
@@ -38,6 +39,14 @@ pub enum AgentMessage {
     Complete(ExecutionComplete),
     /// `execution:failed`
     Failed(ExecutionFailed),
+    /// `credential:staged` ([`Feature::Rotation`](crate::Feature::Rotation))
+    CredentialStaged(CredentialStaged),
+    /// `credential:failed`
+    CredentialFailed(CredentialFailed),
+    /// `credential:prove`
+    CredentialProve(CredentialProve),
+    /// `credential:promoted`
+    CredentialPromoted(CredentialPromoted),
     /// `browser:*`, `desktop:*`, `vscode:*`, `mobile:*`, `rpi:*`
     Forwarded(Forwarded),
     /// `audit:head` ([`Feature::AuditAnchor`](crate::Feature::AuditAnchor))

@@ -11,6 +11,7 @@ use crate::codes::{ErrorCode, Reason};
 use crate::execution::Executor;
 use crate::negotiation::Features;
 use crate::number;
+use crate::rotation::{CredentialCommitted, CredentialRotate};
 
 /// A message from a bridge to an agent.
 #[derive(Debug, Clone)]
@@ -29,6 +30,10 @@ pub enum BridgeMessage {
     Cancel(TaskCancel),
     /// `execution:ack` ([`Feature::ExecutionAck`](crate::Feature::ExecutionAck))
     ExecutionAck(ExecutionAck),
+    /// `credential:rotate` ([`Feature::Rotation`](crate::Feature::Rotation))
+    CredentialRotate(CredentialRotate),
+    /// `credential:committed` ([`Feature::Rotation`](crate::Feature::Rotation))
+    CredentialCommitted(CredentialCommitted),
 }
 
 /// The device is accepted: from here on, and not before, it is online.
@@ -134,7 +139,7 @@ impl TaskDispatch {
     }
 }
 
-/// Secret material that travels in a `task:dispatch`. It prints as redacted and is wiped when dropped.
+/// Secret material that travels in a `task:dispatch` or a `credential:rotate`. It prints as redacted and is wiped when dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials(Zeroizing<String>);
 

@@ -113,6 +113,10 @@ pub fn decode_agent(frame: &str) -> Result<AgentMessage, DecodeError> {
         "execution:complete" => AgentMessage::Complete(envelope.payload()?),
         "execution:failed" => AgentMessage::Failed(envelope.payload()?),
         "audit:head" => AgentMessage::AuditHead(envelope.small()?),
+        "credential:staged" => AgentMessage::CredentialStaged(envelope.small()?),
+        "credential:failed" => AgentMessage::CredentialFailed(envelope.small()?),
+        "credential:prove" => AgentMessage::CredentialProve(envelope.small()?),
+        "credential:promoted" => AgentMessage::CredentialPromoted(envelope.small()?),
         kind if Forwarded::is_forwarded(kind) && kind.len() <= MAX_NAME => {
             AgentMessage::Forwarded(Forwarded {
                 kind: kind.to_owned(),
@@ -139,6 +143,8 @@ pub fn decode_bridge(frame: &str) -> Result<BridgeMessage, DecodeError> {
         "task:dispatch" => BridgeMessage::Dispatch(envelope.payload()?),
         "task:cancel" => BridgeMessage::Cancel(envelope.small()?),
         "execution:ack" => BridgeMessage::ExecutionAck(envelope.small()?),
+        "credential:rotate" => BridgeMessage::CredentialRotate(envelope.small()?),
+        "credential:committed" => BridgeMessage::CredentialCommitted(envelope.small()?),
         _ => return Err(envelope.unknown()),
     })
 }

@@ -57,6 +57,10 @@ impl AgentMessage {
             Self::Progress(_) => "execution:progress",
             Self::Complete(_) => "execution:complete",
             Self::Failed(_) => "execution:failed",
+            Self::CredentialStaged(_) => "credential:staged",
+            Self::CredentialFailed(_) => "credential:failed",
+            Self::CredentialProve(_) => "credential:prove",
+            Self::CredentialPromoted(_) => "credential:promoted",
             Self::Forwarded(message) => &message.kind,
             Self::AuditHead(_) => "audit:head",
         }
@@ -79,6 +83,10 @@ impl AgentMessage {
             Self::Progress(payload) => frame(self.kind(), payload),
             Self::Complete(payload) => frame(self.kind(), payload),
             Self::Failed(payload) => frame(self.kind(), payload),
+            Self::CredentialStaged(payload) => frame(self.kind(), payload),
+            Self::CredentialFailed(payload) => frame(self.kind(), payload),
+            Self::CredentialProve(payload) => frame(self.kind(), payload),
+            Self::CredentialPromoted(payload) => frame(self.kind(), payload),
             Self::Forwarded(message) => frame(self.kind(), &message.payload),
             Self::AuditHead(payload) => frame(self.kind(), payload),
         }
@@ -96,6 +104,8 @@ impl BridgeMessage {
             Self::Dispatch(_) => "task:dispatch",
             Self::Cancel(_) => "task:cancel",
             Self::ExecutionAck(_) => "execution:ack",
+            Self::CredentialRotate(_) => "credential:rotate",
+            Self::CredentialCommitted(_) => "credential:committed",
         }
     }
 
@@ -113,6 +123,8 @@ impl BridgeMessage {
             Self::Dispatch(payload) => frame(self.kind(), payload),
             Self::Cancel(payload) => frame(self.kind(), payload),
             Self::ExecutionAck(payload) => frame(self.kind(), payload),
+            Self::CredentialRotate(payload) => frame(self.kind(), payload),
+            Self::CredentialCommitted(payload) => frame(self.kind(), payload),
         }
     }
 }

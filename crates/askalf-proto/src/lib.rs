@@ -11,6 +11,7 @@ mod limits;
 mod negotiation;
 mod number;
 mod reports;
+mod rotation;
 mod text;
 mod word;
 
@@ -33,6 +34,10 @@ pub use limits::{
 pub use negotiation::{Feature, Features, PROTOCOL};
 pub use reports::{
     ExecutionAccepted, ExecutionComplete, ExecutionFailed, ExecutionProgress, ExecutionQueued, ProgressChunk,
+};
+pub use rotation::{
+    CredentialCommitted, CredentialFailed, CredentialPromoted, CredentialProve, CredentialRotate,
+    CredentialStaged,
 };
 pub use text::{clip_to_json, json_len, json_prefix, json_suffix, left_out, one_line};
 

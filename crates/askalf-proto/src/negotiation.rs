@@ -21,6 +21,8 @@ pub enum Feature {
     Redelivery,
     /// The device tells the head of its audit log with `audit:head`, and the bridge keeps it.
     AuditAnchor,
+    /// The bridge may offer the device a new key on its connection: [`CredentialRotate`](crate::CredentialRotate).
+    Rotation,
 }
 
 words! { Feature, from_wire:
@@ -28,6 +30,7 @@ words! { Feature, from_wire:
     Resume = "resume",
     Redelivery = "redelivery",
     AuditAnchor = "audit-anchor",
+    Rotation = "rotation",
 }
 
 /// A set of features. Words that we do not know are dropped on decoding: neither side uses what the other

@@ -37,6 +37,10 @@ variants! { agent_variant, AGENT_VARIANTS, AgentMessage:
     Progress => "progress",
     Complete => "complete",
     Failed => "failed",
+    CredentialStaged => "credential_staged",
+    CredentialFailed => "credential_failed",
+    CredentialProve => "credential_prove",
+    CredentialPromoted => "credential_promoted",
     Forwarded => "forwarded",
     AuditHead => "audit_head",
 }
@@ -49,6 +53,8 @@ variants! { bridge_variant, BRIDGE_VARIANTS, BridgeMessage:
     Dispatch => "dispatch",
     Cancel => "cancel",
     ExecutionAck => "execution_ack",
+    CredentialRotate => "credential_rotate",
+    CredentialCommitted => "credential_committed",
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod key_lookup;
 mod malformed;
 mod migrate;
 mod pair_code;
+mod rotation;
 mod session;
 mod timestamp;
 mod tls;

@@ -3,6 +3,8 @@
 
 use askalf_bridge_core::stores::Principal;
 
+use crate::column;
+
 /// The most rows of any listing: far above what a person reads, and a bound on memory.
 pub(crate) const MAX_ROWS: u32 = 10_000;
 
@@ -84,6 +86,41 @@ pub(crate) fn executions(who: &Principal) -> Condition {
         Principal::Device { device_id: None, .. } => all.and("false", []),
         _ => all,
     }
+}
+
+/// The rotations that `who` may end: an operator its user's, a registered device its own.
+pub(crate) fn rotations(who: &Principal) -> Condition {
+    match who {
+        Principal::Device {
+            device_id: Some(id), ..
+        } => Condition::default().and("device_id = ?", [id]),
+        Principal::Device { device_id: None, .. } => Condition::default().and("false", []),
+        _ => operators(who),
+    }
+}
+
+/// One rotation of a registered device; `None` for everybody else.
+pub(crate) fn device_rotation(who: &Principal, id: &str) -> Option<Condition> {
+    let id = column::text(id.to_owned());
+    matches!(who, Principal::Device { .. }).then(|| rotations(who).and("id = ?", [&id]))
+}
+
+/// The rotation that made the key of a device, whether that has registered or not; `None` for everybody else.
+pub(crate) fn rotation_by_new_key(who: &Principal, id: &str) -> Option<Condition> {
+    let Principal::Device {
+        tenant_id,
+        user_id,
+        key_id,
+        ..
+    } = who
+    else {
+        return None;
+    };
+    let id = column::text(id.to_owned());
+    Some(Condition::default().and(
+        "id = ? and new_key_id = ? and tenant_id = ? and user_id = ?",
+        [&id, key_id, tenant_id, user_id],
+    ))
 }
 
 /// What belongs to nobody, and what devices have no business with: it is for those who see everything.

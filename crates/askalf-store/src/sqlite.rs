@@ -12,6 +12,7 @@ mod open;
 mod pair_code;
 mod place;
 mod reach;
+mod rotation;
 mod threads;
 mod timestamp;
 mod trail;

@@ -36,10 +36,16 @@ pub(crate) enum Keys {
         #[arg(long)]
         json: bool,
     },
-    /// Make a key in the place of another: same user, scopes and device. It is shown once
+    /// Make a key in the place of another: same user, scopes and device. It is shown once. With --device, over the connection of
+    /// the device, which changes over by itself
+    #[command(group = clap::ArgGroup::new("which").required(true))]
     Rotate {
         /// Id of the old key
-        id: String,
+        #[arg(group = "which")]
+        id: Option<String>,
+        /// Id or unique name of a connected device: the key that it uses is rotated, and nobody sees the new one
+        #[arg(long, value_name = "DEVICE", group = "which", conflicts_with_all = ["overlap", "expires", "out"])]
+        device: Option<String>,
         /// How long the old key stays good; its device retires it earlier by coming with the new one
         #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
         overlap: Duration,
@@ -49,7 +55,16 @@ pub(crate) enum Keys {
         /// Write the key to this new file, for its owner alone, and do not show it
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
-        /// Print {"id","key","key_prefix"}
+        /// Print {"id","key","key_prefix"}; with --device, the rotation
+        #[arg(long)]
+        json: bool,
+    },
+    /// List rotations over devices' connections, newest first: confirmed, pending, failed and why
+    Rotations {
+        /// At most so many
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+        /// Print a JSON array
         #[arg(long)]
         json: bool,
     },

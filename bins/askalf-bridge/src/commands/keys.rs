@@ -5,7 +5,7 @@ use askalf_bridge_core::api::{AttemptView, KeyView};
 use askalf_cli::{ExitCode, Failure, Table, print, read_token};
 use http::Method;
 
-use super::{NOTHING, facts, new_keys, note_limit, or_dash, path_of, repair, segment, show_json};
+use super::{NOTHING, facts, new_keys, note_limit, or_dash, path_of, repair, rotations, segment, show_json};
 use crate::api_client::ApiClient;
 use crate::cli::Keys;
 use crate::home::Home;
@@ -17,12 +17,19 @@ pub(crate) async fn keys(home: &Home, command: Keys) -> anyhow::Result<ExitCode>
         Keys::Show { id, json } => show(home, &id, json).await,
         Keys::Revoke { id, json } => revoke(home, &id, json).await,
         Keys::Rotate {
+            device: Some(device),
+            json,
+            ..
+        } => rotations::begin(home, &device, json).await,
+        Keys::Rotate {
             id,
+            device: None,
             overlap,
             expires,
             out,
             json,
-        } => new_keys::rotate(home, &id, overlap, expires, out, json).await,
+        } => new_keys::rotate(home, &id.unwrap_or_default(), overlap, expires, out, json).await,
+        Keys::Rotations { limit, json } => rotations::list(home, limit, json).await,
         Keys::Import {
             name,
             key_hash,

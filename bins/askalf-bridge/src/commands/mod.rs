@@ -13,6 +13,7 @@ mod out_file;
 mod pair_codes;
 mod repair;
 mod restore;
+mod rotations;
 mod status;
 mod users;
 

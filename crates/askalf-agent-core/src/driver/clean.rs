@@ -41,6 +41,8 @@ impl Cleaner {
             BridgeMessage::Dispatch(dispatch) => Some(&dispatch.execution_id),
             BridgeMessage::Cancel(cancel) => Some(&cancel.execution_id),
             BridgeMessage::ExecutionAck(ack) => Some(&ack.execution_id),
+            BridgeMessage::CredentialRotate(offer) => Some(&offer.rotation_id),
+            BridgeMessage::CredentialCommitted(committed) => Some(&committed.rotation_id),
             BridgeMessage::Error(_) | BridgeMessage::Ping(_) | BridgeMessage::CapabilitiesScan(_) => None,
         };
         if id.is_some_and(|id| self.is_in(id)) {

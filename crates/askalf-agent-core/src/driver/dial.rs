@@ -92,6 +92,14 @@ impl Target {
         })
     }
 
+    /// The same bridge by the same way, with another key.
+    ///
+    /// # Errors
+    /// [`TokenError::NotHeaderSafe`].
+    pub(crate) fn with_key(&self, token: &Token, facts: &DeviceFacts) -> Result<Self, TokenError> {
+        Self::new(self.endpoint.clone(), Arc::clone(&self.route), token, facts)
+    }
+
     fn request(&self) -> Result<Request<()>, http::Error> {
         let mut request = Request::get(self.endpoint.to_string())
             .header(header::HOST, self.endpoint.authority())

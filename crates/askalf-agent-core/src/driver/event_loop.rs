@@ -16,6 +16,7 @@ use super::connection::{Connection, News, Outgoing};
 use super::device::Questions;
 use super::dial::{Dial, Target};
 use super::journal::{Call, JournalWriter};
+use super::rotation::Rotating;
 use super::tasks::{TaskNews, Tasks};
 use super::{AgentOptions, DeviceIdStore, Parts};
 use crate::journal::{Committed, Held, JournalError, Record};
@@ -38,15 +39,16 @@ const FAREWELL: Duration = Duration::from_secs(5);
 pub(super) struct EventLoop {
     machine: Machine<SystemJitter>,
     clock: Clock,
-    dialer: Arc<dyn Dial>,
+    pub(super) dialer: Arc<dyn Dial>,
     pub(super) options: AgentOptions,
-    credentials: Arc<dyn CredentialSource>,
+    pub(super) credentials: Arc<dyn CredentialSource>,
     device_ids: Arc<dyn DeviceIdStore>,
     commands: Option<mpsc::Receiver<Command>>,
     status: watch::Sender<AgentStatus>,
     /// When the state was entered, on both clocks, so that a corrected wall clock does not move it.
     since: (Moment, u64),
-    target: Option<Target>,
+    pub(super) target: Option<Target>,
+    pub(super) rotating: Rotating,
     bridge: Option<String>,
     connection: Option<(SocketId, Connection)>,
     outgoing: VecDeque<Outgoing>,
@@ -69,6 +71,10 @@ pub(super) struct EventLoop {
 /// What a blocking call came to.
 pub(super) enum Answer {
     Credential(Result<LoadedCredential, NoCredential>),
+    /// A staged key is there, and goes first.
+    StagedCredential(LoadedCredential),
+    /// A step of a rotation was done, or failed.
+    Rotation(Event),
     Generation(u64),
     Loaded {
         device_id: Option<String>,
@@ -124,6 +130,7 @@ impl EventLoop {
             status,
             since: (clock.now(), unix_ms()),
             target: None,
+            rotating: Rotating::default(),
             bridge: None,
             connection: None,
             outgoing: VecDeque::new(),
@@ -190,6 +197,7 @@ impl EventLoop {
             command = next(self.commands.as_mut()) => Wake::Command(command),
             head = newest(self.options.audit_head.as_mut()) => Wake::AuditHead(head),
             Some(Ok(answer)) = self.answers.join_next() => Wake::Answer(answer),
+            Some(event) = self.rotating.proved() => Wake::Answer(Answer::Rotation(event)),
             Some(_) = self.farewells.join_next() => Wake::Sent,
             () = at(timer) => Wake::Timeout,
             () = at(self.writer.retry_at()) => Wake::JournalDue,
@@ -289,7 +297,10 @@ impl EventLoop {
                 Action::LoadCredential => {
                     let credentials = Arc::clone(&self.credentials);
                     self.ask(credential_failed(), move || {
-                        Answer::Credential(credentials.load())
+                        match credentials.rotation().and_then(|rotation| rotation.staged()) {
+                            Some(staged) => Answer::StagedCredential(staged),
+                            None => Answer::Credential(credentials.load()),
+                        }
                     });
                 }
                 Action::PollCredential => {
@@ -348,6 +359,10 @@ impl EventLoop {
                 Action::Cancel(execution_id) => self.tasks.cancel(&execution_id),
                 Action::SaveDeviceId(device_id) => self.write_device_id(Some(device_id)),
                 Action::ForgetDeviceId => self.write_device_id(None),
+                Action::StageCredential(offer) => self.stage_credential(*offer),
+                Action::ProveCredential(rotation_id) => self.prove_credential(rotation_id),
+                Action::PromoteCredential => self.promote_credential(),
+                Action::DropStagedCredential { keep_file } => self.drop_staged_credential(keep_file),
                 Action::Finish => self.finished = true,
             }
         }
@@ -393,6 +408,15 @@ impl EventLoop {
                 let event = self.fit(credential);
                 self.tell(event);
             }
+            Answer::StagedCredential(credential) => {
+                self.rotating.found(&credential.token);
+                let event = match self.fit(credential) {
+                    Event::CredentialReady { generation } => Event::StagedCredentialReady { generation },
+                    fault => fault,
+                };
+                self.tell(event);
+            }
+            Answer::Rotation(event) => self.tell(event),
             Answer::Credential(Err(missing)) => self.tell(Event::CredentialMissing(missing)),
             Answer::Generation(generation) => self.tell(Event::CredentialGeneration(generation)),
             Answer::Loaded { device_id, held } => self.loaded(device_id, held),

@@ -9,7 +9,9 @@ mod event_loop;
 mod journal;
 mod net;
 mod options;
+mod prove;
 mod redeem;
+mod rotation;
 mod tasks;
 #[cfg(test)]
 mod tests;

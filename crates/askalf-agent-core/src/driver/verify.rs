@@ -17,7 +17,7 @@ use crate::machine::{COMES_BACK, Disposition, Fault, PAIR, Verdict};
 use crate::{DeviceFacts, Endpoint, EndpointError, Route, Timings};
 
 /// How long a bridge may take to say goodbye; the proof stands without.
-const LEAVE_LIMIT: Duration = Duration::from_secs(1);
+pub(super) const LEAVE_LIMIT: Duration = Duration::from_secs(1);
 
 /// What to prove.
 #[derive(Debug, Clone)]
@@ -186,7 +186,11 @@ async fn register(
         let answer = async {
             // Should the peer be gone already, its last words tell more than the failed write.
             let _last_words_follow = socket.send(Message::text(frame.as_str())).await;
-            answer(socket, target).await
+            answer(socket, target, |message| match message {
+                BridgeMessage::Registered(registered) => Some(registered),
+                _ => None,
+            })
+            .await
         };
         if let Ok(outcome) = timeout_at(overdue, answer).await {
             return outcome;
@@ -195,8 +199,12 @@ async fn register(
     Err(Fault::NotRegistered { tries })
 }
 
-/// The first answer that decides.
-async fn answer(socket: &mut Socket, target: &Target) -> Result<Registered, Fault> {
+/// The first answer that decides: one that `wanted` takes, or a refusal.
+pub(super) async fn answer<T>(
+    socket: &mut Socket,
+    target: &Target,
+    wanted: impl Fn(BridgeMessage) -> Option<T>,
+) -> Result<T, Fault> {
     loop {
         let text = match socket.next().await {
             Some(Ok(Message::Text(text))) => text,
@@ -211,20 +219,24 @@ async fn answer(socket: &mut Socket, target: &Target) -> Result<Registered, Faul
             }
         };
         match decode_bridge(&text).and_then(|message| target.cleaner.message(message)) {
-            Ok(BridgeMessage::Registered(registered)) => return Ok(registered),
             Ok(BridgeMessage::Error(error)) => {
                 let fault = Fault::Refused(error);
                 if fault.verdict().disposition != Disposition::Ignore {
                     return Err(fault);
                 }
             }
+            Ok(message) => {
+                if let Some(wanted) = wanted(message) {
+                    return Ok(wanted);
+                }
+            }
             // Nothing else matters to a device that is about to leave.
-            Ok(_) | Err(_) => {}
+            Err(_) => {}
         }
     }
 }
 
-async fn leave(socket: &mut Socket) {
+pub(super) async fn leave(socket: &mut Socket) {
     if socket
         .send(close_message(CloseCode::CLIENT_DISCONNECT))
         .await

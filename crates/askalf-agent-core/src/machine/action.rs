@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use askalf_proto::{AgentMessage, CloseCode, Executor as ExecutorKind};
+use askalf_proto::{AgentMessage, CloseCode, CredentialRotate, Executor as ExecutorKind};
 
 use super::Moment;
 use super::event::SocketId;
@@ -73,6 +73,21 @@ pub enum Action {
     SaveDeviceId(String),
     /// The device's id is worth nothing any more.
     ForgetDeviceId,
+    /// Put the offered key beside the present one; answer with
+    /// [`Event::CredentialStaged`](super::Event::CredentialStaged).
+    StageCredential(Box<CredentialRotate>),
+    /// Prove the staged key for this rotation on a connection of its own; answer with
+    /// [`Event::CredentialProved`](super::Event::CredentialProved).
+    ProveCredential(String),
+    /// Put the staged key in the place of the present one; answer with
+    /// [`Event::CredentialPromoted`](super::Event::CredentialPromoted).
+    PromoteCredential,
+    /// The staged key is not used any more; answer with
+    /// [`Event::StagedCredentialDropped`](super::Event::StagedCredentialDropped).
+    DropStagedCredential {
+        /// Leave its file: a later process may try it again.
+        keep_file: bool,
+    },
     /// It is over: nothing more will come.
     Finish,
 }
@@ -107,6 +122,8 @@ pub enum TimerReason {
     Retry,
     /// Look for a new credential.
     CredentialPoll,
+    /// Go on with a rotation of the key.
+    Rotation,
     /// A stop has waited long enough.
     StopOverdue,
 }

@@ -105,6 +105,8 @@ impl<J: Jitter> Machine<J> {
             BridgeMessage::Dispatch(dispatch) => self.dispatched(dispatch),
             BridgeMessage::Cancel(cancel) => self.cancelled(&cancel.execution_id),
             BridgeMessage::ExecutionAck(ack) => self.acknowledged(&ack.execution_id),
+            BridgeMessage::CredentialRotate(offer) => self.credential_offered(offer),
+            BridgeMessage::CredentialCommitted(committed) => self.credential_committed(committed),
         }
     }
 
@@ -182,14 +184,19 @@ impl<J: Jitter> Machine<J> {
 
     /// The connection ends, or did not come about: decides what comes next.
     pub(crate) fn lose(&mut self, fault: &Fault, end: SocketEnd, now: Moment) {
-        let Verdict { disposition, reason } = fault.verdict();
-        if disposition == Disposition::Quarantine && self.is_online() {
+        let verdict = fault.verdict();
+        if verdict.disposition == Disposition::Quarantine && self.is_online() {
             self.frame_refused();
         }
         let session = self.drop_socket(end);
         if self.is_stopping() {
             return;
         }
+        self.rotation_disconnected();
+        if self.rotation_refused(&verdict, now) {
+            return;
+        }
+        let Verdict { disposition, reason } = verdict;
         let lasted = session.as_ref().map(|session| now.since(session.registered_at));
         if lasted.is_some_and(|lasted| lasted >= self.config.timings.settled) {
             self.backoff.reset();
@@ -245,6 +252,7 @@ impl<J: Jitter> Machine<J> {
         info!("{line}");
         self.show(State::Online, StateReason::plain("registered", line), now);
         self.say_untold();
+        self.rotation_registered();
     }
 
     fn refused(&mut self, socket: SocketId, error: BridgeError, now: Moment) {

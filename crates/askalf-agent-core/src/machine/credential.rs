@@ -12,6 +12,8 @@ use crate::{NoCredential, NoCredentialKind};
 pub(crate) struct Credential {
     /// Generation of what was read last, whether it could be used or not.
     generation: Option<u64>,
+    /// What was read last is staged: a rotation of the key has not ended.
+    pending: bool,
     /// Why what was read last cannot be used.
     missing: Option<NoCredential>,
     /// The driver was asked and has not answered yet.
@@ -65,8 +67,15 @@ impl<J: Jitter> Machine<J> {
         }
     }
 
-    pub(crate) fn credential_ready(&mut self, generation: u64, now: Moment) {
-        let changed = self.credential.generation.replace(generation) != Some(generation);
+    pub(crate) fn credential_is_pending(&self) -> bool {
+        self.credential.pending
+    }
+
+    pub(crate) fn credential_ready(&mut self, generation: u64, pending: bool, now: Moment) {
+        let changed = self.credential.generation.replace(generation) != Some(generation)
+            || self.credential.pending != pending;
+        self.credential.pending = pending;
+        self.rotation_was_read();
         self.credential.asked = false;
         self.credential.missing = None;
         self.poll_credential_later(now);
@@ -89,6 +98,7 @@ impl<J: Jitter> Machine<J> {
     pub(crate) fn credential_missing(&mut self, missing: NoCredential, now: Moment) {
         self.credential.asked = false;
         self.credential.generation = Some(missing.generation);
+        self.rotation_was_read();
         self.credential.missing = Some(missing.clone());
         self.poll_credential_later(now);
         if self.is_stopping() {

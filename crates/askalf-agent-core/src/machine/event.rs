@@ -5,7 +5,7 @@ use askalf_proto::{AuditHead, BridgeMessage};
 use super::StateReason;
 use super::fault::{Fault, Oddity};
 use crate::journal::Held;
-use crate::{NoCredential, OutputChunk, Scan, TaskEnd};
+use crate::{NoCredential, OutputChunk, RotationFault, Scan, TaskEnd};
 
 /// A connection of this process, from its dial on. Numbers are never used again, so news of a connection that the
 /// machine has given up are known as such and dropped.
@@ -27,6 +27,29 @@ pub enum Event {
         /// Its generation.
         generation: u64,
     },
+    /// The same of a staged key, which a rotation of the key has left: it is presented before the present one.
+    StagedCredentialReady {
+        /// The generation of the present one.
+        generation: u64,
+    },
+    /// The offered key is beside the present one, or could not be put there.
+    CredentialStaged {
+        /// The rotation.
+        rotation_id: String,
+        /// Whether it is.
+        staged: Result<(), RotationFault>,
+    },
+    /// What came of the connection with the staged key.
+    CredentialProved {
+        /// The rotation.
+        rotation_id: String,
+        /// What came of it.
+        proof: Proof,
+    },
+    /// The staged key is in the place of the present one, or could not be put there.
+    CredentialPromoted(Result<(), RotationFault>),
+    /// The staged key is not presented any more.
+    StagedCredentialDropped,
     /// There is no credential that could be used.
     CredentialMissing(NoCredential),
     /// The answer to [`Action::PollCredential`](super::Action::PollCredential).
@@ -71,6 +94,23 @@ pub enum Event {
     AuditHead(AuditHead),
     /// Somebody wants something of the agent.
     Command(Command),
+}
+
+/// What a bridge made of a staged key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// It is the device's key from now on.
+    Committed,
+    /// It lets nobody in, for certain.
+    Refused {
+        /// Why, for a person.
+        problem: String,
+    },
+    /// Nothing is known: the bridge was not reached, or could not say.
+    Undecided {
+        /// Why, for a person.
+        problem: String,
+    },
 }
 
 /// What a person, or the system, may ask of a running agent.

@@ -18,6 +18,7 @@ mod moment;
 mod outbox;
 mod phase;
 mod result;
+mod rotation;
 mod scheduler;
 mod session;
 mod state;
@@ -29,7 +30,7 @@ pub use action::{Action, Timer, TimerReason};
 pub use backoff::Jitter;
 pub(crate) use disposition::{COMES_BACK, PAIR};
 pub use disposition::{Disposition, Recheck, Verdict};
-pub use event::{Command, Event, SocketId};
+pub use event::{Command, Event, Proof, SocketId};
 pub use fault::{BadFrame, CertificateProblem, Fault, Oddity, Wait};
 pub use moment::Moment;
 pub use scheduler::Job;
@@ -47,6 +48,7 @@ use credential::Credential;
 use lifecycle::Ending;
 use outbox::Outbox;
 use phase::Phase;
+use rotation::Rotation;
 use scheduler::Scheduler;
 
 /// What a [`Machine`] is made of.
@@ -85,7 +87,12 @@ impl MachineConfig {
             default_timeout: Duration::from_secs(10 * 60),
             outbox_entries: MAX_HELD_EXECUTIONS,
             outbox_bytes: 32 * 1024 * 1024,
-            features: Features::from_iter([Feature::ExecutionAck, Feature::Resume, Feature::Redelivery]),
+            features: Features::from_iter([
+                Feature::ExecutionAck,
+                Feature::Resume,
+                Feature::Redelivery,
+                Feature::Rotation,
+            ]),
             timings: Timings::default(),
         }
     }
@@ -147,6 +154,7 @@ pub struct Machine<J> {
     scheduler: Scheduler,
     outbox: Outbox,
     audit_anchor: AuditAnchor,
+    rotation: Rotation,
 }
 
 #[derive(Debug)]
@@ -188,6 +196,7 @@ impl<J: Jitter> Machine<J> {
             started: false,
             journal_fault: None,
             audit_anchor: AuditAnchor::default(),
+            rotation: Rotation::default(),
         }
     }
 
@@ -203,7 +212,14 @@ impl<J: Jitter> Machine<J> {
                 self.device_id = device_id;
                 self.load_credential();
             }
-            Event::CredentialReady { generation } => self.credential_ready(generation, now),
+            Event::CredentialReady { generation } => self.credential_ready(generation, false, now),
+            Event::StagedCredentialReady { generation } => self.credential_ready(generation, true, now),
+            Event::CredentialStaged { rotation_id, staged } => self.credential_staged(rotation_id, staged),
+            Event::CredentialProved { rotation_id, proof } => {
+                self.credential_proved(&rotation_id, proof, now);
+            }
+            Event::CredentialPromoted(promoted) => self.credential_promoted(promoted, now),
+            Event::StagedCredentialDropped => self.staged_credential_dropped(),
             Event::CredentialMissing(missing) => self.credential_missing(missing, now),
             Event::CredentialGeneration(generation) => self.credential_generation(generation, now),
             Event::Opened(socket) => self.opened(socket, now),

@@ -31,6 +31,7 @@ impl<J: Jitter> Machine<J> {
             Phase::Idle | Phase::NoCredential => {}
         }
         consider(self.credential_poll_at(), TimerReason::CredentialPoll);
+        consider(self.rotation_due_at(), TimerReason::Rotation);
         consider(self.stop_overdue_at(), TimerReason::StopOverdue);
         next
     }
@@ -47,6 +48,7 @@ impl<J: Jitter> Machine<J> {
             TimerReason::AuditHead => self.send_audit_head(now),
             TimerReason::Retry => self.dial(now),
             TimerReason::CredentialPoll => self.poll_credential(),
+            TimerReason::Rotation => self.rotation_due(),
             TimerReason::StopOverdue => self.finish(now),
         }
     }

@@ -12,6 +12,7 @@ mod pair;
 mod pair_budget;
 mod pair_codes;
 mod repair;
+mod rotations;
 mod status;
 mod trail;
 mod users;
@@ -26,6 +27,7 @@ use axum::routing::{get, post};
 use http::{HeaderName, HeaderValue, header};
 
 pub(crate) use error::HttpError;
+pub(crate) use new_keys::DRAWS;
 pub(crate) use pair_budget::PairBudget;
 
 use crate::bridge::Phase;
@@ -78,6 +80,8 @@ pub fn router(bridge: Bridge, transport: Transport) -> Router {
         .route("/devices", get(devices::list))
         .route("/devices/{device}", get(devices::show).delete(devices::remove))
         .route("/devices/{device}/disconnect", post(devices::disconnect))
+        .route("/devices/{device}/rotate", post(rotations::begin))
+        .route("/rotations", get(rotations::list))
         .route("/forge/devices", get(forge::devices))
         .route("/forge/devices/summary", get(forge::summary))
         .route("/forge/devices/{id}", get(forge::device).delete(forge::remove))

@@ -16,7 +16,7 @@ use crate::{Bridge, dispatch};
 
 /// How often a key is drawn anew because its prefix is taken. With 62^4 prefixes, ten thousand of them taken, eight
 /// misses in a row are once in 10^25; with a million taken once in 10^9.
-const DRAWS: u32 = 8;
+pub(crate) const DRAWS: u32 = 8;
 
 /// How long a key that was rotated stays good where nothing else is said: a day, in seconds, as on the forge.
 const OVERLAP_SECONDS: u64 = 24 * 60 * 60;

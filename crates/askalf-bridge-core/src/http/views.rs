@@ -5,9 +5,10 @@ use askalf_proto::Cause;
 use jiff::Timestamp;
 
 use crate::api::{
-    ActView, AttemptView, AuditHeadView, DeviceView, ExecutionView, KeyView, PairCodeView, UserView,
+    ActView, AttemptView, AuditHeadView, DeviceView, ExecutionView, KeyView, PairCodeView, RotationView,
+    UserView,
 };
-use crate::stores::{Act, Attempt, Device, Execution, KeptAuditHead, Key, PairCode, User};
+use crate::stores::{Act, Attempt, Device, Execution, KeptAuditHead, Key, PairCode, Rotation, User};
 
 impl From<Key> for KeyView {
     fn from(key: Key) -> Self {
@@ -50,6 +51,25 @@ impl From<Act> for ActView {
             tenant_id: act.tenant_id,
             what: act.what,
             subject: act.subject,
+        }
+    }
+}
+
+impl From<Rotation> for RotationView {
+    fn from(rotation: Rotation) -> Self {
+        Self {
+            id: rotation.id,
+            device_id: rotation.device_id,
+            state: rotation.state.as_str().to_owned(),
+            reason: rotation.reason,
+            old_key_id: rotation.old_key_id,
+            new_key_id: rotation.new_key_id,
+            attempt: rotation.attempt,
+            by: rotation.by,
+            staged_at: rfc3339(rotation.staged_at),
+            stored_at: rotation.stored_at.map(rfc3339),
+            committed_at: rotation.committed_at.map(rfc3339),
+            ended_at: rotation.ended_at.map(rfc3339),
         }
     }
 }

@@ -27,7 +27,7 @@ const MAX_CONCURRENT: u32 = 1024;
 pub(super) struct Conversation {
     pub(super) core: Arc<Core>,
     pub(super) link: Arc<Link>,
-    key: AuthenticatedKey,
+    pub(super) key: AuthenticatedKey,
     named: Option<String>,
     pub(super) device: Option<OwnDevice>,
     /// When the session ends for want of a registration, and later of a heartbeat.
@@ -121,6 +121,14 @@ impl Conversation {
                     self.touch(Some(&result.capabilities)).await;
                 }
             }
+            AgentMessage::CredentialProve(proof) => self.prove(&proof.rotation_id).await,
+            AgentMessage::CredentialStaged(_)
+            | AgentMessage::CredentialFailed(_)
+            | AgentMessage::CredentialPromoted(_) => {
+                if self.is_registered(message.kind()) {
+                    self.rotation(message).await;
+                }
+            }
             about_executions => {
                 if self.is_registered(about_executions.kind()) {
                     self.execution(about_executions).await;
@@ -165,13 +173,14 @@ impl Conversation {
             }
         }
         let core = Arc::clone(&self.core);
-        let turn = core.turns.of_key(self.key.key_id()).await;
+        let turn = core.turns.of(self.key.key_id()).await;
         let who = Principal::device(&self.key);
         let device = core.store.register_device(&who, facts, core.now()).await;
         let admitted = self.admit(device, features);
         drop(turn);
         if admitted {
             self.settle(held).await;
+            self.take_up_rotation().await;
         }
     }
 
@@ -183,13 +192,14 @@ impl Conversation {
             return self.nonsense(ErrorCode::MissingDeviceId, "device:reconnect names no deviceId");
         };
         let core = Arc::clone(&self.core);
-        let turn = core.turns.of_key(self.key.key_id()).await;
+        let turn = core.turns.of(self.key.key_id()).await;
         let who = Principal::device(&self.key);
         let device = core.store.reconnect_device(&who, &id, core.now()).await;
         let admitted = self.admit(device, &reconnect.features);
         drop(turn);
         if admitted {
             self.settle(&reconnect.executions).await;
+            self.take_up_rotation().await;
         }
     }
 
@@ -428,7 +438,8 @@ impl Conversation {
     /// Takes the device off this session. Only the session that is the device's own marks it as gone.
     async fn leave(&mut self) {
         let Some(device) = self.device.take() else { return };
-        let _turn = self.core.turns.of_key(self.key.key_id()).await;
+        let _turn = self.core.turns.of(self.key.key_id()).await;
+        let _device_turn = self.core.device_turns.of(&device.id).await;
         if !self.core.hub.detach(&device.id, &self.link) {
             return;
         }

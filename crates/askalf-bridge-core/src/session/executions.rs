@@ -52,7 +52,11 @@ impl Conversation {
             | AgentMessage::Heartbeat(_)
             | AgentMessage::Pong(_)
             | AgentMessage::Capabilities(_)
-            | AgentMessage::AuditHead(_) => {}
+            | AgentMessage::AuditHead(_)
+            | AgentMessage::CredentialStaged(_)
+            | AgentMessage::CredentialFailed(_)
+            | AgentMessage::CredentialProve(_)
+            | AgentMessage::CredentialPromoted(_) => {}
         }
     }
 

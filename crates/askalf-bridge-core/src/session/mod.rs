@@ -6,6 +6,7 @@ mod connection;
 mod conversation;
 mod executions;
 mod refusal;
+mod rotation;
 mod token;
 mod upgrade;
 

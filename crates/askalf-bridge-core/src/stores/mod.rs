@@ -7,6 +7,7 @@ mod execution;
 mod key;
 mod pair_code;
 mod principal;
+mod rotation;
 mod trail;
 mod user;
 
@@ -23,17 +24,32 @@ pub use execution::{
 pub use key::{Key, KeyStore, KeyUse, NewKey};
 pub use pair_code::{Exchanged, NewPairCode, PairCode, PairCodeStore};
 pub use principal::Principal;
+pub use rotation::{NewRotation, ROTATION_KEPT_MS, Rotation, RotationEnd, RotationState, RotationStore};
 pub use trail::{Act, Attempt, MAX_ACTS, MAX_ATTEMPTS, TrailStore};
 pub use user::{NewUser, User, UserStore};
 
 /// All stores together, as a server holds them.
 pub trait Store:
-    KeyStore + DeviceStore + ExecutionStore + UserStore + PairCodeStore + TrailStore + AuditHeadStore
+    KeyStore
+    + DeviceStore
+    + ExecutionStore
+    + UserStore
+    + PairCodeStore
+    + RotationStore
+    + TrailStore
+    + AuditHeadStore
 {
 }
 
 impl<T> Store for T where
-    T: KeyStore + DeviceStore + ExecutionStore + UserStore + PairCodeStore + TrailStore + AuditHeadStore
+    T: KeyStore
+        + DeviceStore
+        + ExecutionStore
+        + UserStore
+        + PairCodeStore
+        + RotationStore
+        + TrailStore
+        + AuditHeadStore
 {
 }
 
@@ -68,6 +84,8 @@ pub enum Kind {
     Device,
     /// An execution.
     Execution,
+    /// A rotation of a device's key.
+    Rotation,
 }
 
 impl fmt::Display for Kind {
@@ -77,6 +95,7 @@ impl fmt::Display for Kind {
             Self::PairCode => "pairing code",
             Self::Device => "device",
             Self::Execution => "execution",
+            Self::Rotation => "rotation",
         })
     }
 }
@@ -102,6 +121,7 @@ impl StoreError {
             Self::NotFound(Kind::PairCode) => "list those that are open with 'askalf-bridge pair-code list'",
             Self::NotFound(Kind::Device) => "list the devices with 'askalf-bridge devices list'",
             Self::NotFound(Kind::Execution) => "list the executions with 'askalf-bridge executions list'",
+            Self::NotFound(Kind::Rotation) => "list the rotations with 'askalf-bridge keys rotations'",
             Self::User(_) => "name one of 'askalf-bridge users list' with --user",
             Self::Invalid(_) => "change that value and try again",
         }

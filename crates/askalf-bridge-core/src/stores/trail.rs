@@ -68,8 +68,8 @@ pub struct Act {
     /// Tenant of what it was done to, where it has one.
     pub tenant_id: Option<String>,
     /// What: `key.mint`, `key.revoke`, `key.rotate`, `key.repair`, `pair-code.new`, `pair-code.withdraw`,
-    /// `pair-code.exchange`, `user.add`, `device.remove`, `execution.dispatch`, `execution.cancel` or
-    /// `audit.conflict`.
+    /// `pair-code.exchange`, `user.add`, `rotation.stage`, `rotation.commit`, `rotation.confirm`, `rotation.fail`,
+    /// `rotation.drop`, `device.remove`, `execution.dispatch`, `execution.cancel` or `audit.conflict`.
     pub what: String,
     /// The id of what it was done to.
     pub subject: String,

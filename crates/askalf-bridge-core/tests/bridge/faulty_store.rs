@@ -9,8 +9,8 @@ use askalf_bridge_auth::{KeyDigest, KeyPrefix, KeyRecord, Lookup, UnixMillis};
 use askalf_bridge_core::stores::{
     Act, Attempt, AuditHead, AuditHeadStore, Device, DeviceFacts, DeviceStore, Exchanged, Execution,
     ExecutionEnd, ExecutionFilter, ExecutionStore, Finish, HeadKept, KeptAuditHead, Key, KeyStore, KeyUse,
-    NewExecution, NewKey, NewPairCode, NewUser, PairCode, PairCodeStore, PendingTask, Principal, Store,
-    StoreError, TrailStore, User, UserStore,
+    NewExecution, NewKey, NewPairCode, NewRotation, NewUser, PairCode, PairCodeStore, PendingTask, Principal,
+    Rotation, RotationEnd, RotationStore, Store, StoreError, TrailStore, User, UserStore,
 };
 use async_trait::async_trait;
 use serde_json::{Map, Value};
@@ -233,6 +233,65 @@ impl PairCodeStore for FaultyStore {
         self.store()?
             .exchange_pair_code(code_mac, nonce_mac, key, now)
             .await
+    }
+}
+
+#[async_trait]
+impl RotationStore for FaultyStore {
+    async fn stage_rotation(&self, who: &Principal, new: NewRotation) -> Result<Rotation, StoreError> {
+        self.store()?.stage_rotation(who, new).await
+    }
+
+    async fn open_rotation(&self, device_id: &str, key_id: &str) -> Result<Option<Rotation>, StoreError> {
+        self.store()?.open_rotation(device_id, key_id).await
+    }
+
+    async fn rotation_stored(&self, who: &Principal, id: &str, now: UnixMillis) -> Result<(), StoreError> {
+        self.store()?.rotation_stored(who, id, now).await
+    }
+
+    async fn commit_rotation(
+        &self,
+        who: &Principal,
+        id: &str,
+        now: UnixMillis,
+    ) -> Result<Rotation, StoreError> {
+        self.store()?.commit_rotation(who, id, now).await
+    }
+
+    async fn confirm_rotation(
+        &self,
+        who: &Principal,
+        id: &str,
+        now: UnixMillis,
+    ) -> Result<Rotation, StoreError> {
+        self.store()?.confirm_rotation(who, id, now).await
+    }
+
+    async fn end_rotation(
+        &self,
+        who: &Principal,
+        id: &str,
+        how: RotationEnd,
+        now: UnixMillis,
+    ) -> Result<Option<Rotation>, StoreError> {
+        self.store()?.end_rotation(who, id, how, now).await
+    }
+
+    async fn overdue_rotations(&self, staged_before: UnixMillis) -> Result<Vec<Rotation>, StoreError> {
+        self.store()?.overdue_rotations(staged_before).await
+    }
+
+    async fn rotations(&self, who: &Principal, limit: u32) -> Result<Vec<Rotation>, StoreError> {
+        self.store()?.rotations(who, limit).await
+    }
+
+    async fn keys_made_at(
+        &self,
+        ids: &[String],
+        tried_after: UnixMillis,
+    ) -> Result<Vec<(String, UnixMillis)>, StoreError> {
+        self.store()?.keys_made_at(ids, tried_after).await
     }
 }
 

@@ -227,7 +227,7 @@ pub(crate) fn modern(name: &str, executions: Value) -> Value {
     json!({
         "deviceName": name, "hostname": "host", "os": "linux", "capabilities": { "shell": true },
         "maxConcurrent": 2, "version": "0.1.0", "protocol": 1,
-        "features": ["execution-ack", "resume"], "executions": executions,
+        "features": ["execution-ack", "resume", "rotation"], "executions": executions,
     })
 }
 

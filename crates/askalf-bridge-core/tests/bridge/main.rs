@@ -35,6 +35,8 @@ mod redelivery;
 #[cfg(test)]
 mod returning;
 #[cfg(test)]
+mod rotation;
+#[cfg(test)]
 mod server;
 #[cfg(test)]
 mod status;

@@ -24,7 +24,13 @@ async fn a_registration_is_answered_with_the_device_and_what_the_bridge_knows() 
     assert_eq!(registered["protocol"], 1);
     assert_eq!(
         registered["features"],
-        json!(["execution-ack", "resume", "redelivery", "audit-anchor"])
+        json!([
+            "execution-ack",
+            "resume",
+            "redelivery",
+            "audit-anchor",
+            "rotation"
+        ])
     );
     assert_eq!(registered["heartbeatIntervalMs"], 30_000);
     client.expect("capabilities:scan").await;

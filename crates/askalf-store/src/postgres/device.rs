@@ -11,7 +11,7 @@ use tokio_postgres::Row;
 use super::{
     PostgresStore,
     fault::Fault,
-    json, key,
+    json, key, rotation,
     session::{Session, after, numbered},
     timestamp::{self, Timestamp},
     trail::NewAct,
@@ -28,11 +28,13 @@ const SELECT: &str =
 // By the bytes of the name, whatever the database's language: the same order as on SQLite.
 const ORDER: &str = "device_name collate \"C\", id collate \"C\"";
 
-/// The keys that a bound key takes the place of.
+/// The keys that a bound key takes the place of. The old key of a rotation is good until the device has confirmed the new one.
 const RETIRED: &str = "exists (select 1 from askalf_key_devices where key_id = ? and device_id = ?)
     and api_keys.id in (select ?::text union all select key_id from askalf_key_devices where device_id = ?)
     and tenant_id = ? and user_id = ?
-    and (created_at, id collate \"C\") < (select created_at, id collate \"C\" from api_keys where id = ?)";
+    and (created_at, id collate \"C\") < (select created_at, id collate \"C\" from api_keys where id = ?)
+    and not exists (select 1 from askalf_rotations
+        where new_key_id = ? and old_key_id = api_keys.id and state = 'committed')";
 
 #[async_trait]
 impl DeviceStore for PostgresStore {
@@ -220,10 +222,13 @@ impl DeviceKey {
                 &self.tenant_id,
                 &self.user_id,
                 &self.key_id,
+                &self.key_id,
             ],
         );
         let by = self.principal().registered_as(device_id).to_string();
-        key::revoke(session, &condition, &by, now).await
+        rotation::registered(session, device_id, &self.key_id, &by, now).await?;
+        key::revoke(session, &condition, &by, now).await?;
+        rotation::lost_their_key(session, device_id, &by, now).await
     }
 }
 
@@ -256,6 +261,7 @@ async fn remove(session: &Session, condition: &Condition, by: &str, now: UnixMil
     session
         .execute("delete from askalf_audit_heads where device_id = $1", &[&id])
         .await?;
+    rotation::device_removed(session, id, by, now).await?;
     NewAct {
         at: now,
         by,

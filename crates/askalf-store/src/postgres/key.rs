@@ -9,6 +9,7 @@ use super::{
     PostgresStore,
     fault::Fault,
     key_lookup::{self, AFTER_ID, BY_IDS, FROM_FIRST},
+    rotation,
     session::{Session, after, numbered},
     timestamp::{self, Timestamp},
     trail::NewAct,
@@ -52,7 +53,11 @@ impl KeyStore for PostgresStore {
         let condition = operators_key(who, id)?;
         let session = self.begin().await?;
         let revoke = async {
-            revoke(&session, &condition, &who.to_string(), now).await?;
+            let by = who.to_string();
+            revoke(&session, &condition, &by, now).await?;
+            if let Some(key) = first(&session, &condition).await? {
+                rotation::key_revoked(&session, &key.id, &by, now).await?;
+            }
             let key = session.first(SELECT, &condition, read_key).await?;
             key.ok_or_else(|| GONE.into())
         };
@@ -313,6 +318,10 @@ pub(super) async fn insert(session: &Session, owner: &Owner, key: &NewKey) -> Re
             .await?;
     }
     Ok(())
+}
+
+pub(super) async fn first(session: &Session, condition: &Condition) -> Result<Option<Key>, Fault> {
+    session.first(SELECT, condition, read_key).await
 }
 
 async fn by_id(session: &Session, id: &str) -> Result<Key, Fault> {

@@ -49,6 +49,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "audit_heads",
         sql: include_str!("../../migrations/postgres/0006_audit_heads.sql"),
     },
+    Migration {
+        version: 7,
+        name: "rotations",
+        sql: include_str!("../../migrations/postgres/0007_rotations.sql"),
+    },
 ];
 
 /// The newest schema that this program knows.

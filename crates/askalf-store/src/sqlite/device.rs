@@ -13,7 +13,7 @@ use super::{
     fault::Fault,
     key,
     reach::{self, Condition},
-    timestamp,
+    rotation, timestamp,
     trail::NewAct,
 };
 use crate::column;
@@ -25,11 +25,13 @@ const SELECT: &str =
 const ORDER: &str = "device_name, id";
 
 /// The keys that a bound key takes the place of. The plus signs keep the indexes over a user's and over all keys out of it:
-/// these are few rows, found by their ids.
+/// these are few rows, found by their ids. The old key of a rotation is good until the device has confirmed the new one.
 const RETIRED: &str = "exists (select 1 from askalf_key_devices where key_id = ? and device_id = ?)
     and api_keys.id in (select ? union all select key_id from askalf_key_devices where device_id = ?)
     and +tenant_id = ? and +user_id = ?
-    and (+created_at, +id) < (select created_at, id from api_keys where id = ?)";
+    and (+created_at, +id) < (select created_at, id from api_keys where id = ?)
+    and not exists (select 1 from askalf_rotations
+        where new_key_id = ? and old_key_id = api_keys.id and state = 'committed')";
 
 #[async_trait]
 impl DeviceStore for SqliteStore {
@@ -223,10 +225,13 @@ impl DeviceKey {
                 &self.tenant_id,
                 &self.user_id,
                 &self.key_id,
+                &self.key_id,
             ],
         );
         let by = self.principal().registered_as(device_id).to_string();
-        key::revoke(connection, &condition, &by, now)
+        rotation::registered(connection, device_id, &self.key_id, &by, now)?;
+        key::revoke(connection, &condition, &by, now)?;
+        rotation::lost_their_key(connection, device_id, &by, now)
     }
 }
 
@@ -245,6 +250,7 @@ fn remove(connection: &Connection, condition: &Condition, by: &str, now: UnixMil
         [&device.id],
     );
     key::revoke(connection, &bound, by, now)?;
+    rotation::device_removed(connection, &device.id, by, now)?;
     connection
         .prepare_cached("delete from agent_devices where id = ?")?
         .execute([&device.id])?;
@@ -392,7 +398,7 @@ mod tests {
         let sql = format!("explain query plan update api_keys set status = 'revoked' where {RETIRED}");
         let mut statement = connection.prepare(&sql).unwrap();
         let steps: Vec<String> = statement
-            .query_map(rusqlite::params_from_iter([""; 7]), |row| row.get(3))
+            .query_map(rusqlite::params_from_iter([""; 8]), |row| row.get(3))
             .unwrap()
             .map(Result::unwrap)
             .collect();

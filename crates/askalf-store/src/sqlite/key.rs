@@ -11,7 +11,7 @@ use super::{
     fault::Fault,
     key_lookup,
     reach::{self, Condition},
-    timestamp,
+    rotation, timestamp,
     trail::NewAct,
 };
 use crate::{column, key_rules};
@@ -59,6 +59,9 @@ impl KeyStore for SqliteStore {
         let by = who.to_string();
         self.write(move |connection| {
             revoke(connection, &condition, &by, now)?;
+            if let Some(key) = first(connection, &condition)? {
+                rotation::key_revoked(connection, &key.id, &by, now)?;
+            }
             reach::first(connection, SELECT, &condition, read_key)?.ok_or_else(|| GONE.into())
         })
         .await
@@ -288,6 +291,10 @@ pub(super) fn insert(connection: &Connection, owner: &Owner, key: &NewKey) -> Re
             .execute([&key.id, device_id])?;
     }
     Ok(())
+}
+
+pub(super) fn first(connection: &Connection, condition: &Condition) -> Result<Option<Key>, Fault> {
+    reach::first(connection, SELECT, condition, read_key)
 }
 
 fn by_id(connection: &Connection, id: &str) -> Result<Key, Fault> {

@@ -45,6 +45,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "audit_heads",
         sql: include_str!("../../migrations/sqlite/0006_audit_heads.sql"),
     },
+    Migration {
+        version: 7,
+        name: "rotations",
+        sql: include_str!("../../migrations/sqlite/0007_rotations.sql"),
+    },
 ];
 
 /// The newest schema that this program knows.

@@ -6,7 +6,8 @@ use super::fault::Fault;
 
 use crate::reach::MAX_LISTING_BYTES;
 pub(super) use crate::reach::{
-    Condition, MAX_NAMESAKES, MAX_ROWS, devices, executions, keys, operators, unowned, users,
+    Condition, MAX_NAMESAKES, MAX_ROWS, device_rotation, devices, executions, keys, operators,
+    rotation_by_new_key, rotations, unowned, users,
 };
 
 impl Condition {

@@ -64,7 +64,8 @@ async fn a_forges_tables_stay_as_they_are_and_its_users_are_the_users() {
             "askalf_key_devices",
             "askalf_key_digests",
             "askalf_migrations",
-            "askalf_pair_codes"
+            "askalf_pair_codes",
+            "askalf_rotations"
         ]
     );
 }
@@ -104,7 +105,8 @@ async fn many_may_make_the_same_database_at_once() {
             "key_digests",
             "pair_codes",
             "trail",
-            "audit_heads"
+            "audit_heads",
+            "rotations"
         ]
     );
     assert_eq!(column(&client, "select id from users").await, ["default"]);

@@ -188,7 +188,8 @@ fn many_may_make_the_same_database_at_once() {
                 "key_digests",
                 "pair_codes",
                 "trail",
-                "audit_heads"
+                "audit_heads",
+                "rotations"
             ]
         );
         assert_eq!(column(&hand, "pragma journal_mode"), ["wal"]);

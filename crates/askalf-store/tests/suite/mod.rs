@@ -7,6 +7,7 @@ pub(crate) mod executions;
 pub(crate) mod keys;
 pub(crate) mod pair_codes;
 pub(crate) mod revocation;
+pub(crate) mod rotations;
 pub(crate) mod trail;
 pub(crate) mod users;
 
@@ -208,6 +209,19 @@ macro_rules! suite {
             a_code_pairs_a_device_anew
             codes_are_listed_while_they_are_good
             whom_a_code_is_for_must_be_clear);
+        $crate::suite!(@tests $open, rotations:
+            a_staged_key_is_the_devices_beside_the_old_one
+            a_key_that_ends_is_replaced_by_one_that_is_good_for_as_long
+            a_proof_makes_the_new_key_the_devices_and_the_confirmation_ends_the_old
+            a_registration_with_the_new_key_is_its_proof
+            a_rotation_that_is_given_up_leaves_the_old_key_alone
+            only_the_new_key_proves_and_confirms
+            who_may_begin_a_rotation_and_of_what
+            who_revokes_a_key_revokes_what_was_to_take_its_place
+            pairing_anew_ends_a_rotation
+            a_removed_device_has_no_open_rotation
+            a_lost_disk_leaves_the_old_key_good_and_the_next_rotation_settles_it
+            what_is_stuck_or_due_is_found);
         $crate::suite!(@tests $open, trail:
             attempts_are_kept_newest_first_and_found_by_prefix
             attempts_are_forgotten_by_age_and_by_number

@@ -6,6 +6,8 @@ mod disposition;
 mod ending;
 mod executions;
 mod journal;
+mod rotation;
+mod rotation_walk;
 mod walk;
 
 use std::time::Duration;

@@ -12,9 +12,13 @@ const STEPS: usize = 2_500;
 
 /// splitmix64 (Steele, Lea and Flood, 2014).
 #[derive(Clone)]
-struct Dice(u64);
+pub(super) struct Dice(u64);
 
 impl Dice {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut word = self.0;
@@ -23,7 +27,7 @@ impl Dice {
         word ^ (word >> 31)
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
@@ -424,6 +428,10 @@ impl World {
             Action::Cancel(id) => self.check(self.running.contains(&id), "cancelled what does not run"),
             Action::SaveDeviceId(_) | Action::ForgetDeviceId => {}
             Action::Scan => self.machine.handle(Event::Scanned(None), self.now),
+            Action::StageCredential(_)
+            | Action::ProveCredential(_)
+            | Action::PromoteCredential
+            | Action::DropStagedCredential { .. } => self.check(false, "rotated a key that was not offered"),
             Action::Finish => self.finished = true,
         }
     }

@@ -248,6 +248,10 @@ impl Device {
             Action::Cancel(id) => self.wishes.push(Wish::Stop(id)),
             Action::SaveDeviceId(_) | Action::ForgetDeviceId => {}
             Action::Scan => self.machine.handle(Event::Scanned(None), now),
+            Action::StageCredential(_)
+            | Action::ProveCredential(_)
+            | Action::PromoteCredential
+            | Action::DropStagedCredential { .. } => panic!("it rotates a key that was not offered"),
             Action::Finish => panic!("nobody asked it to end"),
         }
     }
