@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 const PAGE: &str = include_str!("../../../docs/recovery.md");
 
 /// Where reasons are named: the part before the tests.
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 12] = [
     include_str!("../../../crates/askalf-agent-core/src/machine/disposition.rs"),
     include_str!("../../../crates/askalf-agent-core/src/machine/connection.rs"),
     include_str!("../../../crates/askalf-agent-core/src/driver/event_loop.rs"),
+    include_str!("../../../crates/askalf-agent-core/src/journal/error.rs"),
     include_str!("../../../crates/askalf-agent-core/src/endpoint.rs"),
     include_str!("../../../crates/askalf-agent-core/src/route/ca_certificates.rs"),
     include_str!("../../../crates/askalf-agent-core/src/route/gateway_access.rs"),
@@ -21,10 +22,11 @@ const SOURCES: [&str; 11] = [
 ];
 
 /// Reasons that need nobody, as they are what goes on at the moment; and names of headers.
-const PASSING: [&str; 5] = [
+const PASSING: [&str; 6] = [
     "asked-again",
     "socket-open",
     "bridge-complaint",
+    "journal-removed",
     "cf-access-client-id",
     "cf-access-client-secret",
 ];

@@ -24,7 +24,13 @@ async fn the_head_of_the_log_is_told_once_the_device_is_registered_and_then_once
     let register = peer.expect("device:register").await;
     assert_eq!(
         register["features"],
-        json!(["execution-ack", "resume", "audit-anchor"])
+        json!([
+            "execution-ack",
+            "resume",
+            "redelivery",
+            "audit-anchor",
+            "rotation"
+        ])
     );
     peer.register(&["execution-ack", "audit-anchor"]).await;
     assert_eq!(
@@ -47,6 +53,9 @@ async fn an_agent_without_a_log_does_not_announce_it() {
     let mut agent = Agent::start();
     let mut peer = agent.accept().await;
     let register = peer.expect("device:register").await;
-    assert_eq!(register["features"], json!(["execution-ack", "resume"]));
+    assert_eq!(
+        register["features"],
+        json!(["execution-ack", "resume", "redelivery", "rotation"])
+    );
     agent.stop().await;
 }
