@@ -4,7 +4,10 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::sync::Arc;
 
-use askalf_agent_core::{CredentialSource, LoadedCredential, NoCredential};
+use askalf_agent_core::{
+    CredentialRotation, CredentialSource, LoadedCredential, NoCredential, RotationFault,
+};
+use askalf_bridge_auth::Token;
 use askalf_cli::{ExitCode, Failure};
 use askalf_cred::Home;
 use askalf_exec::redact::{RedactionRules, Secrets};
@@ -45,19 +48,70 @@ struct Covered<S> {
     secrets: Secrets,
 }
 
-impl<S: CredentialSource> CredentialSource for Covered<S> {
-    fn load(&self) -> Result<LoadedCredential, NoCredential> {
-        let credential = self.source.load()?;
-        self.secrets.cover("agent-key", credential.token.expose_secret());
+impl<S: CredentialSource> Covered<S> {
+    fn cover(&self, key: &Token) {
+        self.secrets.cover("agent-key", key.expose_secret());
+    }
+
+    fn cover_all_of(&self, credential: LoadedCredential) -> LoadedCredential {
+        self.cover(&credential.token);
         if let Some(gateway) = &credential.route.gateway {
             self.secrets
                 .cover("gateway-secret", gateway.secret().expose_secret());
         }
-        Ok(credential)
+        credential
+    }
+}
+
+impl<S: CredentialSource> CredentialSource for Covered<S> {
+    fn load(&self) -> Result<LoadedCredential, NoCredential> {
+        Ok(self.cover_all_of(self.source.load()?))
     }
 
     fn generation(&self) -> u64 {
         self.source.generation()
+    }
+
+    fn rotation(&self) -> Option<&dyn CredentialRotation> {
+        self.source.rotation().map(|_| self as &dyn CredentialRotation)
+    }
+}
+
+/// The source's own. The driver asks [`CredentialSource::rotation`] first, so that there is one.
+impl<S: CredentialSource> CredentialRotation for Covered<S> {
+    fn staged(&self) -> Option<LoadedCredential> {
+        let staged = self.source.rotation()?.staged()?;
+        Some(self.cover_all_of(staged))
+    }
+
+    fn stage(&self, key: &Token) -> Result<(), RotationFault> {
+        self.cover(key);
+        self.source
+            .rotation()
+            .map_or(Ok(()), |rotation| rotation.stage(key))
+    }
+
+    fn promote(&self, key: &Token) -> Result<(), RotationFault> {
+        self.source.rotation().ok_or_else(nowhere)?.promote(key)
+    }
+
+    fn discard(&self, key: &Token) -> Result<(), RotationFault> {
+        self.source.rotation().ok_or_else(nowhere)?.discard(key)
+    }
+
+    fn set_aside(&self, key: &Token) {
+        if let Some(rotation) = self.source.rotation() {
+            rotation.set_aside(key);
+        }
+    }
+}
+
+fn nowhere() -> RotationFault {
+    RotationFault {
+        id: "rotation-nowhere".to_owned(),
+        problem: "this agent has nowhere to keep a new key".to_owned(),
+        hint: "pair the device".to_owned(),
+        lasting: true,
     }
 }
 
