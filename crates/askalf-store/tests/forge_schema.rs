@@ -184,13 +184,19 @@ fn tables(sql: &str) -> BTreeMap<String, Table> {
         };
         let (name, rest) = rest.split_once('(').unwrap();
         let body = &rest[..rest.rfind(')').unwrap()];
-        let (mut columns, mut constraints) = (Vec::new(), Vec::new());
+        let (mut columns, mut constraints, mut key) = (Vec::<Column>::new(), Vec::new(), String::new());
         for item in split_outside_parentheses(body, ',') {
             if item.starts_with("unique ") || item.starts_with("unique(") {
                 constraints.push(squeezed(&item));
+            } else if item.starts_with("primary key") {
+                key = squeezed(&item);
             } else {
                 columns.push(column(&item));
             }
+        }
+        let of_key = key.trim_start_matches("primarykey(").trim_end_matches(')');
+        for column in &mut columns {
+            column.primary_key |= of_key.split(',').any(|name| name == column.name);
         }
         tables.insert(name.trim().to_owned(), (columns, constraints));
     }

@@ -75,7 +75,7 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     assert_eq!(
         error.to_string(),
         format!(
-            "the database {} has schema 99; this program knows up to 6",
+            "the database {} has schema 99; this program knows up to 7",
             path.display()
         )
     );
