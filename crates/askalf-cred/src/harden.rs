@@ -115,3 +115,20 @@ impl HardenError {
         "give the agent a user of its own, which no other program runs as"
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_shut_is_named_with_the_way_out() {
+        for (error, id) in [
+            (HardenError::CoreDumps, "harden-core-dumps"),
+            (HardenError::Tracing, "harden-tracing"),
+            (HardenError::Both, "harden-both"),
+        ] {
+            assert_eq!(error.id(), id);
+            assert!(error.hint().contains("a user of its own"), "{}", error.hint());
+        }
+    }
+}

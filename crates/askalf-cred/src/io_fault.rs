@@ -173,6 +173,30 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
+    fn each_kind_has_its_class_and_its_remedy() {
+        use io::ErrorKind::*;
+        for (kind, is_permission, is_full, remedy) in [
+            (PermissionDenied, true, false, "as the user that owns the folder"),
+            (ReadOnlyFilesystem, true, false, "mount that disk for writing"),
+            (StorageFull, false, true, "free some space"),
+            (QuotaExceeded, false, true, "free some space"),
+            (NotFound, false, false, "check that disk and folder"),
+        ] {
+            let fault = IoFault::new("open", Path::new("/x/keyfile"), &kind.into());
+            assert_eq!(
+                (fault.is_permission(), fault.is_full()),
+                (is_permission, is_full),
+                "{kind}"
+            );
+            assert!(fault.hint().contains(remedy), "{kind}: {}", fault.hint());
+        }
+        // A number that means a file held by another program elsewhere.
+        let pipe = IoFault::new("write", Path::new("/x"), &io::Error::from_raw_os_error(32));
+        assert!(pipe.hint().starts_with("check that disk"), "{}", pipe.hint());
+    }
+
+    #[cfg(unix)]
+    #[test]
     fn a_shell_word_is_quoted_only_where_it_must_be() {
         assert_eq!(
             shell_word(Path::new("/home/a/.askalf/keyfile")),

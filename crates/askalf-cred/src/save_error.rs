@@ -206,3 +206,23 @@ impl SaveError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_failed_write_is_told_by_what_kept_it() {
+        for (kind, id, exit_code) in [
+            (io::ErrorKind::StorageFull, "save-disk-full", 1),
+            (io::ErrorKind::PermissionDenied, "save-io", 77),
+            (io::ErrorKind::NotFound, "save-io", 1),
+        ] {
+            let error = SaveError::Io(IoFault::new("write", Path::new("/x"), &kind.into()));
+            assert_eq!((error.id(), error.exit_code()), (id, exit_code));
+        }
+    }
+}
