@@ -296,6 +296,22 @@ mod tests {
 
     /// Byte by byte from MS-DTYP: owner `S-1-5-18`, one entry that lets Everyone read.
     #[test]
+    fn a_name_is_read_by_its_revision_and_printed_with_all_of_its_authority() {
+        let bytes = [1, 1, 0, 0, 0, 0, 1, 2, 3, 0, 0, 0];
+        let sid = Sid::read(&bytes).unwrap();
+        assert_eq!(sid.to_string(), "S-1-258-3");
+        assert_eq!(format!("{sid:?}"), "S-1-258-3");
+        assert!(
+            Sid::read(&[2, 1, 0, 0, 0, 0, 1, 2, 3, 0, 0, 0]).is_none(),
+            "another revision"
+        );
+        assert!(
+            Sid::read(&[1, 16, 0, 0, 0, 0, 0, 1]).is_none(),
+            "more parts than there may be"
+        );
+    }
+
+    #[test]
     fn a_descriptor_has_the_documented_form() {
         let known = [
             &[1, 0, 0x04, 0x90, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0, 0][..],
