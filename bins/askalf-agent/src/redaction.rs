@@ -4,7 +4,10 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::sync::Arc;
 
-use askalf_agent_core::{CredentialSource, LoadedCredential, NoCredential};
+use askalf_agent_core::{
+    CredentialRotation, CredentialSource, LoadedCredential, NoCredential, RotationFault,
+};
+use askalf_bridge_auth::Token;
 use askalf_cli::{ExitCode, Failure};
 use askalf_cred::Home;
 use askalf_exec::redact::{RedactionRules, Secrets};
@@ -45,25 +48,61 @@ struct Covered<S> {
     secrets: Secrets,
 }
 
-impl<S: CredentialSource> CredentialSource for Covered<S> {
+impl<S: CredentialSource + CredentialRotation> CredentialSource for Covered<S> {
     fn load(&self) -> Result<LoadedCredential, NoCredential> {
         let credential = self.source.load()?;
-        self.secrets.cover("agent-key", credential.token.expose_secret());
-        if let Some(gateway) = &credential.route.gateway {
-            self.secrets
-                .cover("gateway-secret", gateway.secret().expose_secret());
-        }
+        self.cover(&credential);
         Ok(credential)
     }
 
     fn generation(&self) -> u64 {
         self.source.generation()
     }
+
+    fn rotation(&self) -> Option<&dyn CredentialRotation> {
+        Some(self)
+    }
+}
+
+impl<S: CredentialSource + CredentialRotation> CredentialRotation for Covered<S> {
+    fn staged(&self) -> Option<LoadedCredential> {
+        let staged = self.source.staged()?;
+        self.cover(&staged);
+        Some(staged)
+    }
+
+    fn stage(&self, key: &Token) -> Result<(), RotationFault> {
+        // Before it is in a file that a task could read.
+        self.secrets.cover("agent-key", key.expose_secret());
+        self.source.stage(key)
+    }
+
+    fn promote(&self, key: &Token) -> Result<(), RotationFault> {
+        self.source.promote(key)
+    }
+
+    fn discard(&self, key: &Token) -> Result<(), RotationFault> {
+        self.source.discard(key)
+    }
+
+    fn set_aside(&self, key: &Token) {
+        self.source.set_aside(key);
+    }
+}
+
+impl<S> Covered<S> {
+    fn cover(&self, credential: &LoadedCredential) {
+        self.secrets.cover("agent-key", credential.token.expose_secret());
+        if let Some(gateway) = &credential.route.gateway {
+            self.secrets
+                .cover("gateway-secret", gateway.secret().expose_secret());
+        }
+    }
 }
 
 /// Credentials from `source`, each covered by `secrets` before anybody has it: a new one in running tasks too.
 pub(crate) fn covered(
-    source: impl CredentialSource + 'static,
+    source: impl CredentialSource + CredentialRotation + 'static,
     secrets: &Secrets,
 ) -> Arc<dyn CredentialSource> {
     Arc::new(Covered {
@@ -75,6 +114,68 @@ pub(crate) fn covered(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    struct Rotating;
+
+    fn credential(key: &str) -> LoadedCredential {
+        LoadedCredential {
+            token: Token::parse(key).unwrap(),
+            url: "http://127.0.0.1:1".to_owned(),
+            insecure: false,
+            route: Arc::default(),
+            generation: 1,
+        }
+    }
+
+    impl CredentialSource for Rotating {
+        fn load(&self) -> Result<LoadedCredential, NoCredential> {
+            Ok(credential("the-present-key"))
+        }
+
+        fn generation(&self) -> u64 {
+            1
+        }
+    }
+
+    impl CredentialRotation for Rotating {
+        fn staged(&self) -> Option<LoadedCredential> {
+            Some(credential("a-key-that-was-staged"))
+        }
+
+        fn stage(&self, _key: &Token) -> Result<(), RotationFault> {
+            Ok(())
+        }
+
+        fn promote(&self, _key: &Token) -> Result<(), RotationFault> {
+            Ok(())
+        }
+
+        fn discard(&self, _key: &Token) -> Result<(), RotationFault> {
+            Ok(())
+        }
+
+        fn set_aside(&self, _key: &Token) {}
+    }
+
+    #[test]
+    fn keys_can_be_rotated_and_are_left_out_from_the_stage_on() {
+        let secrets = Secrets::default();
+        let source = covered(Rotating, &secrets);
+        let rotation = source
+            .rotation()
+            .expect("the sealed file keeps keys of rotations");
+        let shown = || {
+            secrets
+                .redaction(None)
+                .text("x a-key-that-was-staged y a-key-that-is-offered z")
+        };
+        assert_eq!(shown(), "x a-key-that-was-staged y a-key-that-is-offered z");
+        rotation.staged().unwrap();
+        rotation
+            .stage(&Token::parse("a-key-that-is-offered").unwrap())
+            .unwrap();
+        assert_eq!(shown(), "x [redacted:agent-key] y [redacted:agent-key] z");
+    }
 
     #[test]
     fn a_folder_in_the_place_of_the_rules_is_refused_and_no_rules_are_none() {
