@@ -239,12 +239,12 @@ pub(crate) mod tests {
     #[test]
     fn options_that_are_printed_show_no_value_of_the_environment() {
         let options = CliOptions {
-            environment: vec![("HOME".into(), "/secret".into())],
+            environment: vec![("HOME".into(), "/hidden".into())],
             ..CliOptions::new("/".into(), "/run".into())
         };
         let printed = format!("{options:?}");
         assert!(
-            printed.contains("HOME") && !printed.contains("secret"),
+            printed.contains("HOME") && !printed.contains("hidden"),
             "{printed}"
         );
     }
