@@ -48,24 +48,11 @@ struct Covered<S> {
     secrets: Secrets,
 }
 
-impl<S: CredentialSource> Covered<S> {
-    fn cover(&self, key: &Token) {
-        self.secrets.cover("agent-key", key.expose_secret());
-    }
-
-    fn cover_all_of(&self, credential: LoadedCredential) -> LoadedCredential {
-        self.cover(&credential.token);
-        if let Some(gateway) = &credential.route.gateway {
-            self.secrets
-                .cover("gateway-secret", gateway.secret().expose_secret());
-        }
-        credential
-    }
-}
-
-impl<S: CredentialSource> CredentialSource for Covered<S> {
+impl<S: CredentialSource + CredentialRotation> CredentialSource for Covered<S> {
     fn load(&self) -> Result<LoadedCredential, NoCredential> {
-        Ok(self.cover_all_of(self.source.load()?))
+        let credential = self.source.load()?;
+        self.cover(&credential);
+        Ok(credential)
     }
 
     fn generation(&self) -> u64 {
@@ -73,51 +60,49 @@ impl<S: CredentialSource> CredentialSource for Covered<S> {
     }
 
     fn rotation(&self) -> Option<&dyn CredentialRotation> {
-        self.source.rotation().map(|_| self as &dyn CredentialRotation)
+        Some(self)
     }
 }
 
-/// The source's own. The driver asks [`CredentialSource::rotation`] first, so that there is one.
-impl<S: CredentialSource> CredentialRotation for Covered<S> {
+impl<S: CredentialSource + CredentialRotation> CredentialRotation for Covered<S> {
     fn staged(&self) -> Option<LoadedCredential> {
-        let staged = self.source.rotation()?.staged()?;
-        Some(self.cover_all_of(staged))
+        let staged = self.source.staged()?;
+        self.cover(&staged);
+        Some(staged)
     }
 
     fn stage(&self, key: &Token) -> Result<(), RotationFault> {
-        self.cover(key);
-        self.source
-            .rotation()
-            .map_or(Ok(()), |rotation| rotation.stage(key))
+        // Before it is in a file that a task could read.
+        self.secrets.cover("agent-key", key.expose_secret());
+        self.source.stage(key)
     }
 
     fn promote(&self, key: &Token) -> Result<(), RotationFault> {
-        self.source.rotation().ok_or_else(nowhere)?.promote(key)
+        self.source.promote(key)
     }
 
     fn discard(&self, key: &Token) -> Result<(), RotationFault> {
-        self.source.rotation().ok_or_else(nowhere)?.discard(key)
+        self.source.discard(key)
     }
 
     fn set_aside(&self, key: &Token) {
-        if let Some(rotation) = self.source.rotation() {
-            rotation.set_aside(key);
-        }
+        self.source.set_aside(key);
     }
 }
 
-fn nowhere() -> RotationFault {
-    RotationFault {
-        id: "rotation-nowhere".to_owned(),
-        problem: "this agent has nowhere to keep a new key".to_owned(),
-        hint: "pair the device".to_owned(),
-        lasting: true,
+impl<S> Covered<S> {
+    fn cover(&self, credential: &LoadedCredential) {
+        self.secrets.cover("agent-key", credential.token.expose_secret());
+        if let Some(gateway) = &credential.route.gateway {
+            self.secrets
+                .cover("gateway-secret", gateway.secret().expose_secret());
+        }
     }
 }
 
 /// Credentials from `source`, each covered by `secrets` before anybody has it: a new one in running tasks too.
 pub(crate) fn covered(
-    source: impl CredentialSource + 'static,
+    source: impl CredentialSource + CredentialRotation + 'static,
     secrets: &Secrets,
 ) -> Arc<dyn CredentialSource> {
     Arc::new(Covered {
@@ -129,6 +114,68 @@ pub(crate) fn covered(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    struct Rotating;
+
+    fn credential(key: &str) -> LoadedCredential {
+        LoadedCredential {
+            token: Token::parse(key).unwrap(),
+            url: "http://127.0.0.1:1".to_owned(),
+            insecure: false,
+            route: Arc::default(),
+            generation: 1,
+        }
+    }
+
+    impl CredentialSource for Rotating {
+        fn load(&self) -> Result<LoadedCredential, NoCredential> {
+            Ok(credential("the-present-key"))
+        }
+
+        fn generation(&self) -> u64 {
+            1
+        }
+    }
+
+    impl CredentialRotation for Rotating {
+        fn staged(&self) -> Option<LoadedCredential> {
+            Some(credential("a-key-that-was-staged"))
+        }
+
+        fn stage(&self, _key: &Token) -> Result<(), RotationFault> {
+            Ok(())
+        }
+
+        fn promote(&self, _key: &Token) -> Result<(), RotationFault> {
+            Ok(())
+        }
+
+        fn discard(&self, _key: &Token) -> Result<(), RotationFault> {
+            Ok(())
+        }
+
+        fn set_aside(&self, _key: &Token) {}
+    }
+
+    #[test]
+    fn keys_can_be_rotated_and_are_left_out_from_the_stage_on() {
+        let secrets = Secrets::default();
+        let source = covered(Rotating, &secrets);
+        let rotation = source
+            .rotation()
+            .expect("the sealed file keeps keys of rotations");
+        let shown = || {
+            secrets
+                .redaction(None)
+                .text("x a-key-that-was-staged y a-key-that-is-offered z")
+        };
+        assert_eq!(shown(), "x a-key-that-was-staged y a-key-that-is-offered z");
+        rotation.staged().unwrap();
+        rotation
+            .stage(&Token::parse("a-key-that-is-offered").unwrap())
+            .unwrap();
+        assert_eq!(shown(), "x [redacted:agent-key] y [redacted:agent-key] z");
+    }
 
     #[test]
     fn a_folder_in_the_place_of_the_rules_is_refused_and_no_rules_are_none() {

@@ -18,6 +18,9 @@ pub(crate) fn runner(limits: &TaskLimits) -> anyhow::Result<ExitCode> {
     })?;
     // Before anything is started; a task that would run without them does not run.
     limits.bind()?;
+    // Before there is a second thread.
+    #[cfg(unix)]
+    askalf_exec::keep_inherited_files().context("files that are open could not be kept from the task")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -10,11 +10,16 @@ use askalf_agent_core::{
 };
 use askalf_proto::{Cause, Executor as ExecutorKind, one_line};
 use async_trait::async_trait;
-use tokio::time::Instant;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
 
 use crate::audit::{AuditError, AuditLog, AuditRecord, Details, Event};
 use crate::ending::end_without_command;
 use crate::policy::{AuditMode, Decision, Effect, Policy, PolicyError, PolicyFile, TaskFacts};
+
+/// Most tasks that are judged at once: as many as a device may run at once. Each holds a thread for as long as a disk lets it
+/// wait, and other work needs some too.
+const MAX_JUDGED: usize = 64;
 
 /// What a guard is made of.
 #[derive(Debug)]
@@ -35,6 +40,7 @@ pub struct GuardOptions {
 #[derive(Debug)]
 pub struct Guard {
     options: GuardOptions,
+    judging: Arc<Semaphore>,
     /// The log failed the last time: it was told.
     audit_fails: AtomicBool,
 }
@@ -44,6 +50,7 @@ impl Guard {
     pub fn new(options: GuardOptions) -> Arc<Self> {
         Arc::new(Self {
             options,
+            judging: Arc::new(Semaphore::new(MAX_JUDGED)),
             audit_fails: AtomicBool::new(false),
         })
     }
@@ -133,12 +140,23 @@ struct Judged {
     decision: Option<(Decision, Option<PathBuf>)>,
 }
 
+/// A disk that hangs, such as that of a server which is gone, must not hold a task for ever.
+fn without_an_answer(within: Duration) -> KeptOut {
+    KeptOut {
+        cause: Cause::Timeout,
+        error: format!(
+            "the device could not look at the task's folder and at its policy within {} s: one of its disks hangs",
+            within.as_secs()
+        ),
+    }
+}
+
 impl Guard {
     async fn admit(
         self: &Arc<Self>,
         task: Task,
         executor: String,
-        cancel: CancelSignal,
+        mut cancel: CancelSignal,
     ) -> Result<Admitted, KeptOut> {
         let traits = Traits {
             execution: task.execution_id.clone(),
@@ -146,7 +164,18 @@ impl Guard {
             input_bytes: task.input.len(),
             executor,
         };
-        let judged = self.judge(task, traits.executor.clone()).await?;
+        let within = task.timeout;
+        let judged = tokio::select! {
+            biased;
+            () = cancel.cancelled() => {
+                let error = "cancelled before it started".to_owned();
+                return Err(KeptOut { cause: Cause::Cancelled, error });
+            }
+            judged = timeout(within, self.judge(task, traits.executor.clone())) => match judged {
+                Ok(judged) => judged?,
+                Err(_) => return Err(without_an_answer(within)),
+            },
+        };
         let mut task = judged.task;
         let (policy, (decision, folder)) = match (judged.policy, judged.decision) {
             (Ok(policy), Some(decided)) => (policy, decided),
@@ -199,7 +228,9 @@ impl Guard {
 
     async fn judge(self: &Arc<Self>, task: Task, executor: String) -> Result<Judged, KeptOut> {
         let guard = Arc::clone(self);
+        let place = Arc::clone(&self.judging).acquire_owned().await;
         tokio::task::spawn_blocking(move || {
+            let _place = place;
             let policy = guard.options.policy.current();
             let decision = policy.as_ref().ok().map(|policy| {
                 let facts = TaskFacts {

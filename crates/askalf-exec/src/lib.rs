@@ -15,6 +15,8 @@ mod ending;
 mod environment;
 mod guarded;
 mod hardware;
+#[cfg(unix)]
+mod inherited_files;
 mod interpreter;
 mod json_lines;
 mod load;
@@ -53,6 +55,8 @@ pub use credential_folder::sweep_credential_folders;
 pub use environment::scrubbed_environment;
 pub use guarded::{Guard, GuardOptions, Guarded};
 pub use hardware::{Hardware, hardware};
+#[cfg(unix)]
+pub use inherited_files::keep_inherited_files;
 pub use interpreter::{Figures, Interpreter};
 pub use load::device_load;
 pub use output_log::DEFAULT_OUTPUT_CAP;

@@ -307,6 +307,39 @@ async fn a_denied_a_cancelled_and_an_unanswered_task_do_not_run() {
     );
 }
 
+/// A folder on a disk that hangs holds a thread; the task ends all the same.
+#[test]
+fn a_task_that_a_disk_holds_up_ends_by_its_cancel_and_by_its_time() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    let (gate, closed) = std::sync::mpsc::channel::<()>();
+    runtime.spawn_blocking(move || closed.recv());
+    let device = Device::new(None);
+
+    let (handle, cancel) = CancelHandle::new();
+    let end = runtime.block_on(async {
+        let cancelled = async {
+            tokio::task::yield_now().await;
+            handle.cancel();
+        };
+        tokio::join!(device.run_until(task("x"), cancel), cancelled).0
+    });
+    assert_eq!(end.cause, Some(Cause::Cancelled));
+
+    let soon = Task {
+        timeout: Duration::from_millis(20),
+        ..task("x")
+    };
+    let end = runtime.block_on(device.run(soon));
+    assert_eq!(end.cause, Some(Cause::Timeout));
+    assert!(end.error.unwrap().contains("one of its disks hangs"));
+    assert!(device.ran().is_empty());
+    drop(gate);
+}
+
 #[tokio::test]
 async fn where_the_record_is_required_nothing_runs_without_it() {
     for (audit, cause) in [("required", Cause::Refused), ("on", Cause::Exit)] {

@@ -283,3 +283,17 @@ fn any_text_in_any_pieces_comes_out_alike_and_within_bounds() {
         assert_eq!(out + &stream.finish(), whole, "{text:?}");
     }
 }
+
+/// A device whose key is rotated for years keeps its gateway's secret out of output.
+#[test]
+fn what_is_named_again_is_not_forgotten_for_what_came_since() {
+    let secrets = Secrets::default();
+    for number in 0..40 {
+        secrets.cover("gateway-secret", "the-secret-of-the-gateway");
+        secrets.cover("agent-key", &format!("agent-key-number-{number}"));
+    }
+    let shown = secrets
+        .redaction(None)
+        .text("the-secret-of-the-gateway agent-key-number-39");
+    assert_eq!(shown, "[redacted:gateway-secret] [redacted:agent-key]");
+}

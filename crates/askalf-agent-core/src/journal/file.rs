@@ -49,6 +49,10 @@ const MAX_QUARANTINED: i64 = 64;
 /// Most bytes in quarantine; beyond it the oldest goes.
 const MAX_QUARANTINED_BYTES: i64 = 8 * 1024 * 1024;
 
+/// How long after a journal was moved aside a start counts as one that does not know what was held. No bridge sends a task
+/// again that is as old as that.
+const FORGETFUL_MS: u64 = 24 * 60 * 60 * 1000;
+
 /// A journal in a file of its own. Whoever uses it holds the lock of the agent's home: a second process must not.
 ///
 /// ```
@@ -255,6 +259,20 @@ impl JournalFile {
         JournalError::Damaged { kept }
     }
 
+    /// The newest journal that was moved aside within the day.
+    fn moved_lately(&self, now_ms: u64) -> Option<PathBuf> {
+        let prefix = with_suffix(&self.path, ".unreadable-");
+        let prefix = prefix.file_name()?.to_str()?;
+        let newest = fs::read_dir(self.path.parent()?)
+            .ok()?
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|name| name.starts_with(prefix) && !name.ends_with("-wal"))
+            .max()?;
+        // Dates sort as text does. One that is ahead was written before the clock was set back.
+        let since = date(now_ms.saturating_sub(FORGETFUL_MS));
+        (newest[prefix.len()..] > *since).then(|| self.path.with_file_name(newest))
+    }
+
     /// `executions.db.unreadable-20260131T235959Z`, with a number behind it where there is one already.
     fn free_name(&self, now_ms: u64) -> PathBuf {
         let dated = with_suffix(&self.path, &format!(".unreadable-{}", date(now_ms)));
@@ -268,16 +286,21 @@ impl JournalFile {
 
 impl Journal for JournalFile {
     fn load(&self, now_ms: u64) -> Result<Held, JournalError> {
-        if fs::symlink_metadata(&self.path).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
-            return Ok(Held::default());
+        let mut held = Held::default();
+        if !fs::symlink_metadata(&self.path).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            held = match self.with(now_ms, read) {
+                Err(JournalError::Damaged { kept }) => {
+                    return Ok(Held {
+                        moved_aside: Some(kept),
+                        ..held
+                    });
+                }
+                read => read?,
+            };
         }
-        match self.with(now_ms, read) {
-            Err(JournalError::Damaged { kept }) => Ok(Held {
-                moved_aside: Some(kept),
-                ..Held::default()
-            }),
-            read => read,
-        }
+        // The process that moved it may have died before the bridge heard of it.
+        held.moved_aside = self.moved_lately(now_ms);
+        Ok(held)
     }
 
     fn commit(&self, records: &[Record], now_ms: u64) -> Result<Committed, JournalError> {

@@ -214,6 +214,24 @@ fn what_is_no_journal_is_moved_aside_named_and_dated() {
     }
 }
 
+/// The process that found it may die before a bridge heard of it: the next one must not claim to remember.
+#[test]
+fn what_was_lost_is_not_known_to_later_starts_either() {
+    const DAY: u64 = 24 * 60 * 60 * 1000;
+    let scratch = Scratch::new();
+    fs::write(scratch.path(), vec![7; 10_000]).unwrap();
+    fs::write(with_suffix(&scratch.path(), "-wal"), "log").unwrap();
+    let kept = scratch.journal().load(NOW).unwrap().moved_aside.unwrap();
+    assert!(!scratch.path().exists());
+    let aside = |now| scratch.journal().load(now).unwrap().moved_aside;
+    assert_eq!(aside(NOW), Some(kept.clone()), "killed before it began anew");
+    scratch.journal().commit(&[accepted("a")], NOW).unwrap();
+    assert_eq!(aside(NOW + DAY - 1000), Some(kept.clone()));
+    assert_eq!(aside(NOW - DAY), Some(kept), "the clock was set back");
+    assert_eq!(aside(NOW + DAY), None);
+    assert_eq!(running(&scratch.load()), ["a"]);
+}
+
 /// Wherever a byte is wrong, a start finds a journal or begins a fresh one.
 #[test]
 fn a_flipped_byte_never_stops_a_start() {

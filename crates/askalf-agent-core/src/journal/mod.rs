@@ -88,7 +88,7 @@ pub struct Held {
     pub ended: Vec<EndedId>,
     /// Frames in quarantine.
     pub quarantined: usize,
-    /// Where a journal that could not be read is kept now: what it held is not known.
+    /// Where a journal that could not be read is kept, since now or since the day before: what it held is not known.
     pub moved_aside: Option<PathBuf>,
 }
 

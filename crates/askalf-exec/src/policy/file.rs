@@ -89,18 +89,26 @@ pub struct PolicyFile {
     last: Mutex<Last>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Last {
+    /// There was something in its place.
     seen: bool,
     read: Option<(Vec<u8>, Arc<Policy>)>,
 }
 
 impl PolicyFile {
-    /// The file at this path, whether or not there is one.
+    /// The file at this path, whether or not there is one. Whether there is, is looked at now: one that goes before the first task
+    /// is gone, too.
     pub fn new(path: PathBuf) -> Self {
+        let never_was =
+            matches!(path.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound);
+        let last = Last {
+            seen: !never_was,
+            read: None,
+        };
         Self {
             path,
-            last: Mutex::default(),
+            last: Mutex::new(last),
         }
     }
 
@@ -117,16 +125,17 @@ impl PolicyFile {
     /// [`PolicyError`]: then nothing is allowed. A file that was there and is gone is one of them: an editor may be about to write
     /// it anew.
     pub fn current(&self) -> Result<Arc<Policy>, PolicyError> {
-        let text = read(&self.path)?;
+        let text = read(&self.path);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(text) = text else {
+        // What cannot be read was there all the same.
+        last.seen |= !matches!(text, Ok(None));
+        let Some(text) = text? else {
             return if last.seen {
                 Err(PolicyError::Gone)
             } else {
                 Ok(Arc::new(Policy::built_in()))
             };
         };
-        last.seen = true;
         if let Some((known, policy)) = &last.read
             && *known == text
         {
@@ -227,6 +236,24 @@ mod tests {
         write(&file, "{");
         assert_eq!(file.current().unwrap_err().id(), "policy-invalid");
         std::fs::remove_file(file.path()).unwrap();
+        assert_eq!(file.current(), Err(PolicyError::Gone));
+    }
+
+    #[test]
+    fn a_file_that_goes_before_the_first_task_is_gone() {
+        let (_folder, file) = scratch();
+        write(&file, r#"{"version":1,"default":"deny"}"#);
+        let started = PolicyFile::new(file.path().to_owned());
+        std::fs::remove_file(file.path()).unwrap();
+        assert_eq!(started.current(), Err(PolicyError::Gone));
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_read_and_goes_opens_nothing() {
+        let (_folder, file) = scratch();
+        std::fs::create_dir(file.path()).unwrap();
+        assert!(file.current().is_err());
+        std::fs::remove_dir(file.path()).unwrap();
         assert_eq!(file.current(), Err(PolicyError::Gone));
     }
 

@@ -239,6 +239,11 @@ impl Policy {
     pub fn decide(&self, facts: &TaskFacts<'_>, real_path: &dyn Fn(&Path) -> Option<PathBuf>) -> Decision {
         let command = self.named_command(facts);
         let argv = || command.map(|command| command.argv.clone());
+        // Spaces around a name change nothing of what runs: nor may they lead past a rule on it.
+        let facts = &TaskFacts {
+            input: command.map_or(facts.input, |command| &command.name),
+            ..*facts
+        };
         if let Some(reason) = self.unknown_folder(facts) {
             return Decision::new(Effect::Deny, "folder", Some(reason));
         }

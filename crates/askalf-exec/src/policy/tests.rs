@@ -149,6 +149,15 @@ fn a_named_command_can_be_asked_for_or_denied() {
     assert_eq!((asked.effect, asked.command.is_some()), (Effect::Ask, true));
     let denied = policy.decide(&facts("b"), &|_| None);
     assert_eq!((denied.effect, denied.command), (Effect::Deny, None));
+    for (input, effect) in [
+        (" a", Effect::Ask),
+        ("a\n", Effect::Ask),
+        ("\tb", Effect::Deny),
+        ("\u{a0}b", Effect::Deny),
+    ] {
+        let decision = policy.decide(&facts(input), &|_| None);
+        assert_eq!(decision.effect, effect, "spaces lead past no rule: {input:?}");
+    }
 }
 
 #[cfg(unix)]

@@ -14,7 +14,7 @@ use super::matcher::Matcher;
 use super::redactor::Redactor;
 use super::rules::RedactionRules;
 
-/// Most exact secrets that are remembered; a later one takes the place of the oldest.
+/// Most exact secrets that are remembered; a later one takes the place of the one that was named longest ago.
 const MOST_KNOWN: usize = 16;
 
 /// What must not get out, beside the shapes that are built in: rules of the user, and exact secrets of which more may become known at
@@ -56,7 +56,9 @@ impl Secrets {
     pub fn cover(&self, kind: &'static str, text: &str) {
         let literal = Literal::new(kind, text);
         let mut known = self.known();
-        if known.iter().any(|(_, old)| *old == literal) {
+        if let Some(at) = known.iter().position(|(_, old)| *old == literal) {
+            // It is in use: those that are not are forgotten before it.
+            known[at..].rotate_left(1);
             return;
         }
         let number = self.0.count.load(Ordering::Relaxed) + 1;
@@ -160,7 +162,7 @@ impl Redaction {
         let known = self.secrets.known();
         for (number, literal) in known.iter().filter(|(number, _)| *number > self.seen) {
             matcher.add_literal(literal);
-            latest = *number;
+            latest = latest.max(*number);
         }
         drop(known);
         self.matcher = Arc::new(matcher);
