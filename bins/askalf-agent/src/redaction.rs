@@ -48,24 +48,23 @@ struct Covered<S> {
     secrets: Secrets,
 }
 
-impl<S: CredentialSource> Covered<S> {
-    fn cover(&self, key: &Token) {
+impl<S> Covered<S> {
+    fn cover_key(&self, key: &Token) {
         self.secrets.cover("agent-key", key.expose_secret());
     }
 
-    fn cover_all_of(&self, credential: LoadedCredential) -> LoadedCredential {
-        self.cover(&credential.token);
+    fn cover(&self, credential: &LoadedCredential) {
+        self.cover_key(&credential.token);
         if let Some(gateway) = &credential.route.gateway {
             self.secrets
                 .cover("gateway-secret", gateway.secret().expose_secret());
         }
-        credential
     }
 }
 
-impl<S: CredentialSource> CredentialSource for Covered<S> {
+impl<S: CredentialSource + CredentialRotation> CredentialSource for Covered<S> {
     fn load(&self) -> Result<LoadedCredential, NoCredential> {
-        Ok(self.cover_all_of(self.source.load()?))
+        self.source.load().inspect(|credential| self.cover(credential))
     }
 
     fn generation(&self) -> u64 {
@@ -73,51 +72,36 @@ impl<S: CredentialSource> CredentialSource for Covered<S> {
     }
 
     fn rotation(&self) -> Option<&dyn CredentialRotation> {
-        self.source.rotation().map(|_| self as &dyn CredentialRotation)
+        Some(self)
     }
 }
 
-/// The source's own. The driver asks [`CredentialSource::rotation`] first, so that there is one.
-impl<S: CredentialSource> CredentialRotation for Covered<S> {
+impl<S: CredentialRotation> CredentialRotation for Covered<S> {
     fn staged(&self) -> Option<LoadedCredential> {
-        let staged = self.source.rotation()?.staged()?;
-        Some(self.cover_all_of(staged))
+        self.source.staged().inspect(|credential| self.cover(credential))
     }
 
     fn stage(&self, key: &Token) -> Result<(), RotationFault> {
-        self.cover(key);
-        self.source
-            .rotation()
-            .map_or(Ok(()), |rotation| rotation.stage(key))
+        self.cover_key(key);
+        self.source.stage(key)
     }
 
     fn promote(&self, key: &Token) -> Result<(), RotationFault> {
-        self.source.rotation().ok_or_else(nowhere)?.promote(key)
+        self.source.promote(key)
     }
 
     fn discard(&self, key: &Token) -> Result<(), RotationFault> {
-        self.source.rotation().ok_or_else(nowhere)?.discard(key)
+        self.source.discard(key)
     }
 
     fn set_aside(&self, key: &Token) {
-        if let Some(rotation) = self.source.rotation() {
-            rotation.set_aside(key);
-        }
-    }
-}
-
-fn nowhere() -> RotationFault {
-    RotationFault {
-        id: "rotation-nowhere".to_owned(),
-        problem: "this agent has nowhere to keep a new key".to_owned(),
-        hint: "pair the device".to_owned(),
-        lasting: true,
+        self.source.set_aside(key);
     }
 }
 
 /// Credentials from `source`, each covered by `secrets` before anybody has it: a new one in running tasks too.
 pub(crate) fn covered(
-    source: impl CredentialSource + 'static,
+    source: impl CredentialSource + CredentialRotation + 'static,
     secrets: &Secrets,
 ) -> Arc<dyn CredentialSource> {
     Arc::new(Covered {
@@ -129,6 +113,69 @@ pub(crate) fn covered(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Its keys have no shape that is covered anyway.
+    struct Keys;
+
+    fn credential(key: &str) -> LoadedCredential {
+        LoadedCredential {
+            token: Token::parse(key).unwrap(),
+            url: "http://localhost:3005".to_owned(),
+            insecure: false,
+            route: Arc::default(),
+            generation: 1,
+        }
+    }
+
+    impl CredentialSource for Keys {
+        fn load(&self) -> Result<LoadedCredential, NoCredential> {
+            Ok(credential("the-present-one"))
+        }
+
+        fn generation(&self) -> u64 {
+            1
+        }
+
+        fn rotation(&self) -> Option<&dyn CredentialRotation> {
+            Some(self)
+        }
+    }
+
+    impl CredentialRotation for Keys {
+        fn staged(&self) -> Option<LoadedCredential> {
+            Some(credential("one-that-is-staged"))
+        }
+
+        fn stage(&self, _: &Token) -> Result<(), RotationFault> {
+            Ok(())
+        }
+
+        fn promote(&self, _: &Token) -> Result<(), RotationFault> {
+            Ok(())
+        }
+
+        fn discard(&self, _: &Token) -> Result<(), RotationFault> {
+            Ok(())
+        }
+
+        fn set_aside(&self, _: &Token) {}
+    }
+
+    #[test]
+    fn each_key_is_covered_once_it_is_known_those_of_a_rotation_too() {
+        let secrets = Secrets::default();
+        let source = covered(Keys, &secrets);
+        let redaction = secrets.redaction(None);
+        let said = "the-present-one one-that-is-staged one-that-was-offered";
+        assert_eq!(redaction.text(said), said);
+        source.load().unwrap();
+        let rotation = source.rotation().unwrap();
+        rotation.staged().unwrap();
+        rotation
+            .stage(&Token::parse("one-that-was-offered").unwrap())
+            .unwrap();
+        assert_eq!(redaction.text(said), ["[redacted:agent-key]"; 3].join(" "));
+    }
 
     #[test]
     fn a_folder_in_the_place_of_the_rules_is_refused_and_no_rules_are_none() {
