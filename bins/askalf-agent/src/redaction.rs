@@ -48,11 +48,23 @@ struct Covered<S> {
     secrets: Secrets,
 }
 
+impl<S> Covered<S> {
+    fn cover_key(&self, key: &Token) {
+        self.secrets.cover("agent-key", key.expose_secret());
+    }
+
+    fn cover(&self, credential: &LoadedCredential) {
+        self.cover_key(&credential.token);
+        if let Some(gateway) = &credential.route.gateway {
+            self.secrets
+                .cover("gateway-secret", gateway.secret().expose_secret());
+        }
+    }
+}
+
 impl<S: CredentialSource + CredentialRotation> CredentialSource for Covered<S> {
     fn load(&self) -> Result<LoadedCredential, NoCredential> {
-        let credential = self.source.load()?;
-        self.cover(&credential);
-        Ok(credential)
+        self.source.load().inspect(|credential| self.cover(credential))
     }
 
     fn generation(&self) -> u64 {
@@ -64,16 +76,13 @@ impl<S: CredentialSource + CredentialRotation> CredentialSource for Covered<S> {
     }
 }
 
-impl<S: CredentialSource + CredentialRotation> CredentialRotation for Covered<S> {
+impl<S: CredentialRotation> CredentialRotation for Covered<S> {
     fn staged(&self) -> Option<LoadedCredential> {
-        let staged = self.source.staged()?;
-        self.cover(&staged);
-        Some(staged)
+        self.source.staged().inspect(|credential| self.cover(credential))
     }
 
     fn stage(&self, key: &Token) -> Result<(), RotationFault> {
-        // Before it is in a file that a task could read.
-        self.secrets.cover("agent-key", key.expose_secret());
+        self.cover_key(key);
         self.source.stage(key)
     }
 
@@ -87,16 +96,6 @@ impl<S: CredentialSource + CredentialRotation> CredentialRotation for Covered<S>
 
     fn set_aside(&self, key: &Token) {
         self.source.set_aside(key);
-    }
-}
-
-impl<S> Covered<S> {
-    fn cover(&self, credential: &LoadedCredential) {
-        self.secrets.cover("agent-key", credential.token.expose_secret());
-        if let Some(gateway) = &credential.route.gateway {
-            self.secrets
-                .cover("gateway-secret", gateway.secret().expose_secret());
-        }
     }
 }
 
@@ -115,66 +114,67 @@ pub(crate) fn covered(
 mod tests {
     use super::*;
 
-    struct Rotating;
+    /// Its keys have no shape that is covered anyway.
+    struct Keys;
 
     fn credential(key: &str) -> LoadedCredential {
         LoadedCredential {
             token: Token::parse(key).unwrap(),
-            url: "http://127.0.0.1:1".to_owned(),
+            url: "http://localhost:3005".to_owned(),
             insecure: false,
             route: Arc::default(),
             generation: 1,
         }
     }
 
-    impl CredentialSource for Rotating {
+    impl CredentialSource for Keys {
         fn load(&self) -> Result<LoadedCredential, NoCredential> {
-            Ok(credential("the-present-key"))
+            Ok(credential("the-present-one"))
         }
 
         fn generation(&self) -> u64 {
             1
         }
+
+        fn rotation(&self) -> Option<&dyn CredentialRotation> {
+            Some(self)
+        }
     }
 
-    impl CredentialRotation for Rotating {
+    impl CredentialRotation for Keys {
         fn staged(&self) -> Option<LoadedCredential> {
-            Some(credential("a-key-that-was-staged"))
+            Some(credential("one-that-is-staged"))
         }
 
-        fn stage(&self, _key: &Token) -> Result<(), RotationFault> {
+        fn stage(&self, _: &Token) -> Result<(), RotationFault> {
             Ok(())
         }
 
-        fn promote(&self, _key: &Token) -> Result<(), RotationFault> {
+        fn promote(&self, _: &Token) -> Result<(), RotationFault> {
             Ok(())
         }
 
-        fn discard(&self, _key: &Token) -> Result<(), RotationFault> {
+        fn discard(&self, _: &Token) -> Result<(), RotationFault> {
             Ok(())
         }
 
-        fn set_aside(&self, _key: &Token) {}
+        fn set_aside(&self, _: &Token) {}
     }
 
     #[test]
-    fn keys_can_be_rotated_and_are_left_out_from_the_stage_on() {
+    fn each_key_is_covered_once_it_is_known_those_of_a_rotation_too() {
         let secrets = Secrets::default();
-        let source = covered(Rotating, &secrets);
-        let rotation = source
-            .rotation()
-            .expect("the sealed file keeps keys of rotations");
-        let shown = || {
-            secrets
-                .redaction(None)
-                .text("x a-key-that-was-staged y a-key-that-is-offered z")
-        };
-        assert_eq!(shown(), "x a-key-that-was-staged y a-key-that-is-offered z");
+        let source = covered(Keys, &secrets);
+        let redaction = secrets.redaction(None);
+        let said = "the-present-one one-that-is-staged one-that-was-offered";
+        assert_eq!(redaction.text(said), said);
+        source.load().unwrap();
+        let rotation = source.rotation().unwrap();
         rotation.staged().unwrap();
         rotation
-            .stage(&Token::parse("a-key-that-is-offered").unwrap())
+            .stage(&Token::parse("one-that-was-offered").unwrap())
             .unwrap();
-        assert_eq!(shown(), "x [redacted:agent-key] y [redacted:agent-key] z");
+        assert_eq!(redaction.text(said), ["[redacted:agent-key]"; 3].join(" "));
     }
 
     #[test]

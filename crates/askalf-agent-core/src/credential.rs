@@ -21,10 +21,8 @@ pub trait CredentialSource: Send + Sync {
     /// for every second while the agent waits for a new credential.
     fn generation(&self) -> u64;
 
-    /// Where the key of a rotation is kept; `None`, the default, where this source cannot keep one.
-    fn rotation(&self) -> Option<&dyn CredentialRotation> {
-        None
-    }
+    /// Where the key of a rotation is kept; `None` where this source cannot keep one.
+    fn rotation(&self) -> Option<&dyn CredentialRotation>;
 }
 
 /// A credential with the number under which it was read.

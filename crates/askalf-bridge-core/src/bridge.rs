@@ -34,7 +34,7 @@ const FIRST_BACK: Duration = Duration::from_secs(1);
 /// How many devices are told to come back in a second: checking the keys of so many is half of what a bridge on two cores does.
 const BACK_PER_SECOND: u32 = 1000;
 
-/// Within which all of them are told to come back: half of the default grace, counted from the start of the next bridge.
+/// Within which all of them are told to come back: a fifth of the default grace, counted from the start of the next bridge.
 const ALL_BACK: Duration = Duration::from_secs(30);
 
 /// Tells the time.

@@ -35,6 +35,9 @@ pub(crate) enum RotateError {
     /// No bridge is open behind this router, so no device can be connected.
     #[error("no bridge is running that the device could be connected to")]
     BridgeUnavailable,
+    /// The bridge is going down: a new key would be on its way while its session ends.
+    #[error("the bridge is going down and begins no rotation")]
+    Draining,
     /// The device is not connected, or left meanwhile.
     #[error("the device '{0}' is not connected")]
     DeviceOffline(String),
@@ -63,6 +66,7 @@ impl RotateError {
     pub(crate) fn id(&self) -> &'static str {
         match self {
             Self::BridgeUnavailable => "bridge-unavailable",
+            Self::Draining => "bridge-draining",
             Self::DeviceOffline(_) => "device-offline",
             Self::NotSupported(_) => "rotation-not-supported",
             Self::UnderWay(_) => "rotation-under-way",
@@ -77,6 +81,7 @@ impl RotateError {
     pub(crate) fn hint(&self) -> &'static str {
         match self {
             Self::BridgeUnavailable => "start it with 'askalf-bridge serve', then try again",
+            Self::Draining => "try again in a moment, when it or the next one is up",
             Self::DeviceOffline(_) => "start its agent with 'askalf-agent daemon', or try again later",
             Self::NotSupported(_) => {
                 "upgrade the agent; or make a key with 'askalf-bridge keys rotate KEY' and take it there with 'askalf-agent \
@@ -99,8 +104,10 @@ pub(crate) async fn begin(
     name: &str,
     attempt: u32,
 ) -> Result<Rotation, RotateError> {
-    if core.phase() != Phase::Open {
-        return Err(RotateError::BridgeUnavailable);
+    match core.phase() {
+        Phase::Open => {}
+        Phase::Draining | Phase::Closing => return Err(RotateError::Draining),
+        Phase::Idle => return Err(RotateError::BridgeUnavailable),
     }
     let offline = || RotateError::DeviceOffline(name.to_owned());
     let link = core.router.locate(device_id).await.ok_or_else(offline)?;
@@ -242,6 +249,7 @@ pub(crate) async fn rotate_always(core: Weak<Core>, round: Duration) {
             tracing::warn!(error = %error, "rotations that are stuck could not be given up");
         }
         if let Some(every) = core.options.rotate_every
+            && core.phase() == Phase::Open
             && let Err(error) = begin_due(&core, every).await
         {
             tracing::warn!(error = %error, "keys that are due could not be looked up");

@@ -1,13 +1,13 @@
 //! Secrets on their way to the program of one execution: a private folder of its own, gone with the execution.
 
-use std::fmt::Write as _;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write as _};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use askalf_agent_core::Task;
 
 use crate::plain_io;
+use crate::private_files::{private_file, private_folder};
 
 /// Largest settings file that is taken along, in bytes.
 const MAX_SETTINGS: u64 = 1024 * 1024;
@@ -47,13 +47,13 @@ impl CredentialFolder {
         };
         let name = random_name().map_err(|error| failed(&error))?;
         let path = place.join(name);
-        private_folder(true)
+        private_folder()
+            .recursive(true)
             .create(place)
-            .and_then(|()| private_folder(false).create(&path))
+            .and_then(|()| private_folder().create(&path))
             .map_err(|error| failed(&error))?;
         let folder = Self { path, removed: false };
-        folder
-            .write(secret.name, secret.content)
+        write_new(&folder.path.join(secret.name), secret.content)
             .and_then(|()| folder.take_along(settings))
             .map_err(|error| failed(&error))?;
         Ok(folder)
@@ -72,10 +72,6 @@ impl CredentialFolder {
         remove_tree(&self.path)
     }
 
-    fn write(&self, name: &str, content: &[u8]) -> io::Result<()> {
-        private_file().open(self.path.join(name))?.write_all(content)
-    }
-
     fn take_along(&self, settings: Option<&Path>) -> io::Result<()> {
         let Some((from, name)) = settings.and_then(|from| Some((from, from.file_name()?))) else {
             return Ok(());
@@ -86,7 +82,7 @@ impl CredentialFolder {
         }
         let mut content = Vec::new();
         File::open(from)?.take(MAX_SETTINGS).read_to_end(&mut content)?;
-        private_file().open(self.path.join(name))?.write_all(&content)
+        write_new(&self.path.join(name), &content)
     }
 }
 
@@ -185,28 +181,12 @@ fn open_up(_: &Path) {}
 fn random_name() -> io::Result<String> {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes).map_err(|_| io::Error::other("the system gives no random numbers"))?;
-    let mut name = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        let _never_fails = write!(name, "{byte:02x}");
-    }
-    Ok(name)
+    Ok(format!("{:032x}", u128::from_le_bytes(bytes)))
 }
 
-/// On Windows the folder of the agent passes its access list on.
-fn private_folder(with_parents: bool) -> DirBuilder {
-    let mut builder = DirBuilder::new();
-    builder.recursive(with_parents);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder
-}
-
-fn private_file() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
+fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = private_file().write(true).create_new(true).open(path)?;
+    file.write_all(content)
 }
 
 #[cfg(unix)]

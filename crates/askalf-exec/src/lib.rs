@@ -24,6 +24,7 @@ mod machine_figures;
 mod output_log;
 mod plain_io;
 mod policy;
+mod private_files;
 mod process_runner;
 mod program_path;
 mod progress;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use askalf_proto::OutputStream;
 use tokio::time::Instant;
 
+use crate::utf8::char_boundary;
+
 /// Longest piece, in bytes.
 pub(crate) const MAX_PIECE: usize = 16 * 1024;
 
@@ -68,11 +70,6 @@ impl Progress {
         }
         Some((stream, piece))
     }
-}
-
-/// The last boundary between two characters at or before `at`.
-fn char_boundary(text: &str, at: usize) -> usize {
-    (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -54,6 +54,11 @@ impl Utf8Decoder {
     }
 }
 
+/// The last boundary between two characters at or before `at`.
+pub(crate) fn char_boundary(text: &str, at: usize) -> usize {
+    (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+}
+
 /// Appends `text`, with U+FFFD in the place of NUL.
 pub(crate) fn push_text(to: &mut String, text: &str) {
     let mut pieces = text.split('\0');

@@ -9,13 +9,14 @@ use askalf_proto::{AgentMessage, Feature, Pong, decode_bridge};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::{error, warn};
+use tracing::warn;
 
-use super::clock::{Clock, SystemJitter, millis, unix_ms};
+use super::clock::{Clock, SystemJitter, unix_ms};
 use super::connection::{Connection, News, Outgoing};
 use super::device::Questions;
+use super::device_id::DeviceIdWrites;
 use super::dial::{Dial, Target};
-use super::journal::{Call, JournalWriter};
+use super::journal::JournalWriter;
 use super::rotation::Rotating;
 use super::tasks::{TaskNews, Tasks};
 use super::{AgentOptions, DeviceIdStore, Parts};
@@ -37,32 +38,29 @@ const OUTPUT_WAITING: usize = 8;
 const FAREWELL: Duration = Duration::from_secs(5);
 
 pub(super) struct EventLoop {
-    machine: Machine<SystemJitter>,
-    clock: Clock,
+    pub(super) machine: Machine<SystemJitter>,
+    pub(super) clock: Clock,
     pub(super) dialer: Arc<dyn Dial>,
     pub(super) options: AgentOptions,
     pub(super) credentials: Arc<dyn CredentialSource>,
-    device_ids: Arc<dyn DeviceIdStore>,
+    pub(super) device_ids: Arc<dyn DeviceIdStore>,
     commands: Option<mpsc::Receiver<Command>>,
-    status: watch::Sender<AgentStatus>,
+    pub(super) status: watch::Sender<AgentStatus>,
     /// When the state was entered, on both clocks, so that a corrected wall clock does not move it.
-    since: (Moment, u64),
+    pub(super) since: (Moment, u64),
     pub(super) target: Option<Target>,
     pub(super) rotating: Rotating,
-    bridge: Option<String>,
+    pub(super) bridge: Option<String>,
     connection: Option<(SocketId, Connection)>,
     outgoing: VecDeque<Outgoing>,
     pub(super) tasks: Tasks,
-    writer: JournalWriter,
+    pub(super) writer: JournalWriter,
     /// Frames in quarantine.
-    quarantined: usize,
+    pub(super) quarantined: usize,
     /// Blocking calls under way.
     pub(super) answers: JoinSet<Answer>,
     pub(super) questions: Questions,
-    /// A write of the device's id is under way.
-    writing_device_id: bool,
-    /// What is to be written after it. Only the last word counts, however often a bridge changes it.
-    next_device_id: Option<Option<String>>,
+    pub(super) device_id_writes: DeviceIdWrites,
     /// Connections that are being closed.
     farewells: JoinSet<()>,
     finished: bool,
@@ -139,8 +137,7 @@ impl EventLoop {
             quarantined: 0,
             answers: JoinSet::new(),
             questions: Questions::default(),
-            writing_device_id: false,
-            next_device_id: None,
+            device_id_writes: DeviceIdWrites::default(),
             farewells: JoinSet::new(),
             finished: false,
         }
@@ -167,20 +164,6 @@ impl EventLoop {
             )
         })
         .await;
-    }
-
-    /// Puts in place what is still to be put on record.
-    async fn finish_writing(&mut self) {
-        self.writer.hasten(Instant::now());
-        self.use_journal();
-        while let Some(answer) = self.answers.join_next().await {
-            match answer {
-                Ok(Answer::DeviceIdWritten) => self.device_id_written(),
-                Ok(Answer::Committed(result)) => self.committed(result),
-                _ => {}
-            }
-            self.use_journal();
-        }
     }
 
     async fn wait(&mut self) -> Wake {
@@ -428,59 +411,6 @@ impl EventLoop {
         }
     }
 
-    fn load(&mut self) {
-        let (device_ids, journal) = (Arc::clone(&self.device_ids), self.writer.journal());
-        let failed = Answer::Loaded {
-            device_id: None,
-            held: Err(JournalError::Failed),
-        };
-        self.ask(failed, move || Answer::Loaded {
-            device_id: device_ids.load().unwrap_or_else(|error| {
-                warn!("{error}. {}", error.hint());
-                None
-            }),
-            held: journal.load(unix_ms()),
-        });
-    }
-
-    fn loaded(&mut self, device_id: Option<String>, held: Result<Held, JournalError>) {
-        for event in self.writer.loaded(held.as_ref().err(), Instant::now()) {
-            self.tell(event);
-        }
-        let Ok(held) = held else { return };
-        if let Some(kept) = &held.moved_aside {
-            let error = JournalError::Damaged { kept: kept.clone() };
-            error!("{error}. {}", error.hint());
-        }
-        self.quarantined = held.quarantined;
-        self.tell(Event::Restored(Box::new(held)));
-        self.tell(Event::Start { device_id });
-    }
-
-    fn committed(&mut self, result: Result<Committed, JournalError>) {
-        if let Ok(committed) = &result {
-            self.quarantined = committed.quarantined;
-        }
-        for event in self.writer.committed(result, Instant::now()) {
-            self.tell(event);
-        }
-    }
-
-    /// Makes the call into the journal that is due, if any.
-    fn use_journal(&mut self) {
-        let everything = || self.machine.records();
-        match self.writer.next_call(Instant::now(), everything) {
-            None => {}
-            Some(Call::Load) => self.load(),
-            Some(Call::Commit(batch)) => {
-                let journal = self.writer.journal();
-                self.ask(Answer::Committed(Err(JournalError::Failed)), move || {
-                    Answer::Committed(journal.commit(&batch, unix_ms()))
-                });
-            }
-        }
-    }
-
     /// A credential that cannot be presented, or has nowhere to go, is a fault of the device.
     fn fit(&mut self, credential: LoadedCredential) -> Event {
         let LoadedCredential {
@@ -512,67 +442,6 @@ impl EventLoop {
             Err(error) => fault(error.id(), error.to_string(), error.hint()),
         }
     }
-
-    fn write_device_id(&mut self, device_id: Option<String>) {
-        self.next_device_id = Some(device_id);
-        self.start_device_id_write();
-    }
-
-    fn device_id_written(&mut self) {
-        self.writing_device_id = false;
-        self.start_device_id_write();
-    }
-
-    fn start_device_id_write(&mut self) {
-        if self.writing_device_id {
-            return;
-        }
-        let Some(device_id) = self.next_device_id.take() else {
-            return;
-        };
-        self.writing_device_id = true;
-        let device_ids = Arc::clone(&self.device_ids);
-        self.ask(Answer::DeviceIdWritten, move || {
-            let written = match device_id {
-                Some(device_id) => device_ids.save(&device_id),
-                None => device_ids.forget(),
-            };
-            if let Err(error) = written {
-                warn!("{error}. {}", error.hint());
-            }
-            Answer::DeviceIdWritten
-        });
-    }
-
-    fn publish(&mut self) {
-        let condition = self.machine.condition();
-        if condition.since != self.since.0 {
-            self.since = (condition.since, self.clock.unix_ms_at(condition.since));
-        }
-        let status = AgentStatus {
-            state: condition.state,
-            reason: condition.reason.id.to_string(),
-            detail: condition.reason.text.clone(),
-            hint: condition.reason.hint.to_string(),
-            since: self.since.1,
-            device_id: self.machine.device_id().map(str::to_owned),
-            bridge: self.bridge.clone(),
-            running: count(self.machine.running()),
-            queued: count(self.machine.queued()),
-            unacknowledged: count(self.machine.unacknowledged()),
-            unacknowledged_bytes: self.machine.unacknowledged_bytes() as u64,
-            quarantined: count(self.quarantined),
-            version: self.options.facts.version.clone(),
-            last_heartbeat_rtt_ms: self.machine.round_trip().map(millis),
-        };
-        self.status.send_if_modified(|shown| {
-            let changed = *shown != status;
-            if changed {
-                *shown = status;
-            }
-            changed
-        });
-    }
 }
 
 fn credential_failed() -> Answer {
@@ -583,10 +452,6 @@ fn credential_failed() -> Answer {
         hint: "see the agent's log; 'askalf-agent recovery' says what can be done".to_owned(),
         generation: 0,
     }))
-}
-
-fn count(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 /// The next message, or never where there is nobody to send one. Cancel-safe.

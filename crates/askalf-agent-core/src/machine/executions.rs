@@ -332,7 +332,7 @@ impl<J: Jitter> Machine<J> {
         }
     }
 
-    fn send_online(&mut self, message: AgentMessage) {
+    pub(crate) fn send_online(&mut self, message: AgentMessage) {
         if let Phase::Online(session) = &self.phase {
             let socket = session.socket;
             self.send(socket, message);

@@ -14,7 +14,6 @@ use super::action::Action;
 use super::backoff::Backoff;
 use super::disposition::{Disposition, Verdict};
 use super::event::Proof;
-use super::phase::Phase;
 use super::{Jitter, Machine, Moment, State, StateReason};
 use crate::RotationFault;
 
@@ -71,7 +70,7 @@ impl<J: Jitter> Machine<J> {
         // A staged key is promoted since the registration; the device says so when it has come back with it.
         if self.rotation.step == Step::Idle && !self.credential_is_pending() {
             let CredentialCommitted { rotation_id } = committed;
-            self.say(AgentMessage::CredentialPromoted(CredentialPromoted {
+            self.send_online(AgentMessage::CredentialPromoted(CredentialPromoted {
                 rotation_id,
             }));
         }
@@ -93,7 +92,7 @@ impl<J: Jitter> Machine<J> {
             Ok(()) => match self.rotation.offered.take() {
                 Some(newer) => self.stage_credential(newer),
                 None => {
-                    self.say(AgentMessage::CredentialStaged(CredentialStaged { rotation_id }));
+                    self.send_online(AgentMessage::CredentialStaged(CredentialStaged { rotation_id }));
                     self.prove_credential();
                     if !self.is_online() {
                         self.use_staged_credential();
@@ -302,16 +301,9 @@ impl<J: Jitter> Machine<J> {
         while !reason.is_char_boundary(end) {
             end -= 1;
         }
-        self.say(AgentMessage::CredentialFailed(CredentialFailed {
+        self.send_online(AgentMessage::CredentialFailed(CredentialFailed {
             rotation_id,
             reason: Some(reason[..end].to_owned()),
         }));
-    }
-
-    fn say(&mut self, message: AgentMessage) {
-        if let Phase::Online(session) = &self.phase {
-            let socket = session.socket;
-            self.send(socket, message);
-        }
     }
 }

@@ -36,7 +36,9 @@ pub(super) async fn begin(
 impl From<RotateError> for HttpError {
     fn from(error: RotateError) -> Self {
         let status = match &error {
-            RotateError::BridgeUnavailable | RotateError::DeviceOffline(_) => StatusCode::SERVICE_UNAVAILABLE,
+            RotateError::BridgeUnavailable | RotateError::Draining | RotateError::DeviceOffline(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             RotateError::NotSupported(_) | RotateError::UnderWay(_) => StatusCode::CONFLICT,
             RotateError::NoRandom | RotateError::NoFreePrefix => StatusCode::INTERNAL_SERVER_ERROR,
             RotateError::Busy(rejection) => return rejection.clone().into(),

@@ -40,6 +40,14 @@ async fn a_bridge_that_drains_takes_results_and_no_new_tasks() {
         (response.status().as_u16(), &response.headers()["retry-after"]),
         (503, &"5".parse().unwrap())
     );
+    let (status, error) = bridge
+        .call("POST", "/api/v1/devices/laptop/rotate", Value::Null)
+        .await;
+    assert_eq!(
+        (status.as_u16(), &error["id"]),
+        (503, &json!("bridge-draining")),
+        "no new key either"
+    );
     let health = router(bridge.bridge.clone(), Transport::Tcp);
     let health = health
         .oneshot(Request::get("/healthz").body(Body::empty()).unwrap())

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::key::{AuditKey, LineMac};
+use crate::utf8::char_boundary;
 
 /// Longest line that is written or read, in bytes.
 pub(crate) const MAX_LINE: usize = 128 * 1024;
@@ -175,8 +176,7 @@ impl Details {
 
 fn beginning(text: &str) -> String {
     let most = text.len().min(MAX_DETAIL);
-    let end = (0..=most).rev().find(|at| text.is_char_boundary(*at));
-    text[..end.unwrap_or(0)].to_owned()
+    text[..char_boundary(text, most)].to_owned()
 }
 
 impl AuditRecord {

@@ -1,6 +1,6 @@
 //! Writing the log.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::files::{AuditFiles, OLDER};
 use super::key::{AuditKey, AuditKeyError, LineMac};
 use super::line::{AuditRecord, Details, MAX_LINE, ReadLine, Torn, hex};
+use crate::private_files::private_file;
 
 /// How much of a file's end is looked at for its last line. Two lines and what a crash left of a third.
 const TAIL: u64 = 3 * 128 * 1024;
@@ -339,7 +340,7 @@ impl Tail {
 }
 
 fn open_current(path: &Path) -> io::Result<File> {
-    let mut options = private();
+    let mut options = private_file();
     options.read(true).append(true).create(true);
     #[cfg(unix)]
     {
@@ -355,15 +356,6 @@ fn open_current(path: &Path) -> io::Result<File> {
         return Err(io::Error::other("audit.log is not a file"));
     }
     Ok(file)
-}
-
-/// Options that make a new file its owner's alone. On Windows it gets the access list of its folder.
-pub(super) fn private() -> OpenOptions {
-    #[allow(unused_mut, reason = "changed on Unix alone")]
-    let mut options = OpenOptions::new();
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
 }
 
 fn io_error(error: &io::Error) -> AuditError {

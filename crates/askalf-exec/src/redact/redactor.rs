@@ -9,6 +9,7 @@ use super::matcher::{LOOK_BEHIND, Matcher};
 use super::pattern::{Verdict, What};
 use super::span::Span;
 use super::task::Redaction;
+use crate::utf8::char_boundary;
 
 /// Takes the text of one stream piece by piece and gives it back redacted. How the text is cut into pieces never changes the whole
 /// that comes back.
@@ -277,10 +278,7 @@ impl Redactor {
         let waited_for = self.waiting.iter().map(|waiting| waiting.at);
         let needed = self.passed.min(self.scanned.saturating_sub(LOOK_BEHIND));
         let needed = waited_for.fold(needed, usize::min);
-        let dropped = (0..=needed)
-            .rev()
-            .find(|at| self.text.is_char_boundary(*at))
-            .unwrap_or(0);
+        let dropped = char_boundary(&self.text, needed);
         self.text.drain(..dropped);
         self.passed -= dropped;
         self.scanned -= dropped;

@@ -22,8 +22,9 @@ use crate::journal::Held;
 use crate::journal::memory::MemoryJournal;
 use crate::machine::{Command, Fault, State};
 use crate::{
-    AgentStatus, AuditHead, CancelSignal, CredentialSource, DeviceFacts, DeviceProbe, Endpoint, Executor,
-    LoadedCredential, NoCredential, NoCredentialKind, Route, Task, TaskEnd, TaskOutput, Timings,
+    AgentStatus, AuditHead, CancelSignal, CredentialRotation, CredentialSource, DeviceFacts, DeviceProbe,
+    Endpoint, Executor, LoadedCredential, NoCredential, NoCredentialKind, Route, Task, TaskEnd, TaskOutput,
+    Timings,
 };
 
 pub(super) const TOKEN: &str = "sk_live_NdlPiGQ1nmIevDuBMbAnAodSO10UzbLG";
@@ -79,6 +80,10 @@ impl CredentialSource for Credentials {
             Ok(loaded) => loaded.generation,
             Err(missing) => missing.generation,
         }
+    }
+
+    fn rotation(&self) -> Option<&dyn CredentialRotation> {
+        None
     }
 }
 
