@@ -22,11 +22,10 @@ const SOURCES: [&str; 12] = [
 ];
 
 /// Reasons that need nobody, as they are what goes on at the moment; and names of headers.
-const PASSING: [&str; 6] = [
+const PASSING: [&str; 5] = [
     "asked-again",
     "socket-open",
     "bridge-complaint",
-    "journal-removed",
     "cf-access-client-id",
     "cf-access-client-secret",
 ];
