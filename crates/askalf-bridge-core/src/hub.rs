@@ -35,12 +35,24 @@ pub(crate) struct Hub {
 struct Sessions {
     all: HashMap<u64, Session>,
     by_device: HashMap<String, Arc<Link>>,
+    /// The number of the newest session that each device has had, ended or not: one entry a device.
+    newest: HashMap<String, u64>,
 }
 
 impl Hub {
+    /// The number of a connection that was just made. The order of connections is the order in which their devices dialled;
+    /// how long each check of a key takes must not change it.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.last_number.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     /// Takes in a session that has authenticated, with the frames that wait to be written to it.
-    pub(crate) fn open(&self, key_id: &str, options: &BridgeOptions) -> (Arc<Link>, mpsc::Receiver<String>) {
-        let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
+    pub(crate) fn open(
+        &self,
+        number: u64,
+        key_id: &str,
+        options: &BridgeOptions,
+    ) -> (Arc<Link>, mpsc::Receiver<String>) {
         let (link, frames) = Link::new(number, key_id, options);
         let link = Arc::new(link);
         let session = Session {
@@ -60,15 +72,15 @@ impl Hub {
         }
     }
 
-    /// Makes a session the one of a device, and answers the one whose place it takes. A session that is older than the
-    /// one in place is itself the one to end.
+    /// Makes a session the one of a device, and answers the one whose place it takes. A session that is older than one that
+    /// the device has had since is itself the one to end: what it says of the device is out of date.
     pub(crate) fn attach(&self, device_id: &str, link: &Arc<Link>) -> Option<Arc<Link>> {
         let mut sessions = self.sessions();
-        if let Some(current) = sessions.by_device.get(device_id)
-            && current.number() > link.number()
-        {
+        let newest = sessions.newest.entry(device_id.to_owned()).or_default();
+        if *newest > link.number() {
             return Some(Arc::clone(link));
         }
+        *newest = link.number();
         if let Some(session) = sessions.all.get_mut(&link.number()) {
             session.device_id = Some(device_id.to_owned());
         }
@@ -126,12 +138,15 @@ impl Router for Hub {
 mod tests {
     use super::*;
 
+    fn open(hub: &Hub) -> (Arc<Link>, mpsc::Receiver<String>) {
+        hub.open(hub.next_number(), "key_1", &BridgeOptions::default())
+    }
+
     #[test]
     fn the_end_of_a_replaced_session_leaves_the_newer_one_in_place() {
         let hub = Hub::default();
-        let options = BridgeOptions::default();
-        let (old, _frames) = hub.open("key_1", &options);
-        let (new, _frames) = hub.open("key_1", &options);
+        let (old, _frames) = open(&hub);
+        let (new, _frames) = open(&hub);
         assert!(hub.attach("dev_1", &old).is_none());
         assert_eq!(hub.attach("dev_1", &new).unwrap().number(), old.number());
 
@@ -144,20 +159,31 @@ mod tests {
     #[test]
     fn an_older_session_that_registers_late_does_not_take_the_place_of_a_newer_one() {
         let hub = Hub::default();
-        let options = BridgeOptions::default();
-        let (old, _frames) = hub.open("key_1", &options);
-        let (new, _frames) = hub.open("key_1", &options);
+        let (old, _frames) = open(&hub);
+        let (new, _frames) = open(&hub);
         assert!(hub.attach("dev_1", &new).is_none());
         assert_eq!(hub.attach("dev_1", &old).unwrap().number(), old.number());
         assert_eq!(hub.of_device("dev_1").unwrap().number(), new.number());
     }
 
     #[test]
+    fn an_older_session_does_not_come_back_when_the_newer_one_has_ended() {
+        let hub = Hub::default();
+        let number = hub.next_number();
+        let (new, _frames) = open(&hub);
+        assert!(hub.attach("dev_1", &new).is_none());
+        hub.closed(&new);
+        // Its check took longer than all of the newer one.
+        let (old, _frames2) = hub.open(number, "key_1", &BridgeOptions::default());
+        assert_eq!(hub.attach("dev_1", &old).unwrap().number(), number);
+        assert!(hub.of_device("dev_1").is_none());
+    }
+
+    #[test]
     fn a_session_that_ends_takes_its_device_out() {
         let hub = Hub::default();
-        let options = BridgeOptions::default();
-        let (one, _frames) = hub.open("key_1", &options);
-        let (_other, _frames2) = hub.open("key_1", &options);
+        let (one, _frames) = open(&hub);
+        let (_other, _frames2) = open(&hub);
         hub.attach("dev_1", &one);
         hub.closed(&one);
         assert!(hub.of_device("dev_1").is_none());

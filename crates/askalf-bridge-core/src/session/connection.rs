@@ -56,6 +56,7 @@ pub(super) async fn run(core: Arc<Core>, mut io: Io, caller: Caller) {
     if caller.presented.in_query {
         tracing::warn!("a client put its token into the URL, where proxies log it; upgrade that agent");
     }
+    let number = core.hub.next_number();
     let mut early = BytesMut::new();
     let began = Instant::now();
     let token = caller.presented.token.as_deref();
@@ -84,7 +85,13 @@ pub(super) async fn run(core: Arc<Core>, mut io: Io, caller: Caller) {
                 "a connection was accepted"
             );
             let checked = CheckedKey { key, began };
-            converse(core, socket, allowance, checked, caller.device_name).await;
+            let (link, frames) = core.hub.open(number, checked.key.key_id(), &core.options);
+            let session = Session {
+                link,
+                frames,
+                checked,
+            };
+            converse(core, socket, allowance, session, caller.device_name).await;
         }
         Err(rejection) => {
             tracing::warn!(
@@ -140,15 +147,26 @@ async fn refuse(core: &Core, mut socket: Socket, error: &BridgeMessage, code: Cl
     }
 }
 
+/// A session that has authenticated.
+struct Session {
+    link: Arc<Link>,
+    frames: mpsc::Receiver<String>,
+    checked: CheckedKey,
+}
+
 async fn converse(
     core: Arc<Core>,
     socket: Socket,
     allowance: Allowance,
-    checked: CheckedKey,
+    session: Session,
     named: Option<String>,
 ) {
+    let Session {
+        link,
+        frames,
+        checked,
+    } = session;
     let key = checked.key.clone();
-    let (link, frames) = core.hub.open(key.key_id(), &core.options);
     let _seat = Seat {
         core: Arc::clone(&core),
         link: Arc::clone(&link),

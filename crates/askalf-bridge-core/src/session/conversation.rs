@@ -274,6 +274,8 @@ impl Conversation {
                 "a session was replaced"
             );
             replaced.close(Closing::WithCode(CloseCode::REPLACED));
+            // This one comes too late: what it holds is not what the device holds now.
+            return replaced.number() != self.link.number();
         }
         true
     }
@@ -440,7 +442,8 @@ impl Conversation {
         let Some(device) = self.device.take() else { return };
         let _turn = self.core.turns.of(self.key.key_id()).await;
         let _device_turn = self.core.device_turns.of(&device.id).await;
-        if !self.core.hub.detach(&device.id, &self.link) {
+        let was_its_own = self.core.hub.detach(&device.id, &self.link);
+        if !was_its_own && self.core.hub.of_device(&device.id).is_some() {
             return;
         }
         orphans::arm(&self.core, &device.id);

@@ -72,6 +72,8 @@ pub(crate) struct Bridge {
     pub(crate) database_down: bool,
     pub(crate) rows: BTreeMap<String, Row>,
     session: Option<Session>,
+    /// The newest socket that has registered with this process.
+    newest: Option<Socket>,
     /// Sockets that did not register yet.
     newcomers: BTreeSet<Socket>,
     pub(crate) wishes: Vec<Wish>,
@@ -86,6 +88,7 @@ impl Bridge {
             database_down: false,
             rows: BTreeMap::new(),
             session: None,
+            newest: None,
             newcomers: BTreeSet::new(),
             wishes: Vec::new(),
         }
@@ -191,6 +194,7 @@ impl Bridge {
     pub(crate) fn killed(&mut self) {
         self.up = false;
         self.session = None;
+        self.newest = None;
         self.newcomers.clear();
         self.wishes.clear();
     }
@@ -242,14 +246,11 @@ impl Bridge {
             return self.send(socket, error(ErrorCode::AlreadyRegistered, None, None));
         }
         self.newcomers.remove(&socket);
-        if self
-            .session
-            .as_ref()
-            .is_some_and(|session| session.socket > socket)
-        {
-            // It comes late: the device has opened a newer one since.
+        if self.newest > Some(socket) {
+            // It comes late: the device has had a newer one since.
             return self.close(socket, 4003);
         }
+        self.newest = Some(socket);
         if let Some(before) = self.session.take() {
             self.close(before.socket, 4003);
         }
