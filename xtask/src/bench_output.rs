@@ -1,5 +1,7 @@
 //! `cargo xtask bench output` and `bench idle`: what a daemon costs under much output, and under none.
 
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -129,9 +131,18 @@ pub(crate) fn idle() -> Result<()> {
     let (_folder, _bridge, agent, _device) = pair("idle")?;
     let pid = agent.daemon()?.pid();
     rest(Duration::from_secs(5));
-    let before = Use::of(pid)?;
-    rest(WATCHED);
-    let after = Use::of(pid)?;
+    let ticks = ticks(pid)?;
+    let (mut switches, mut before) = (0, switches_by_thread(pid)?);
+    for _ in 0..WATCHED.as_secs() {
+        // Often, for a thread that ends takes its count along.
+        rest(Duration::from_secs(1));
+        let after = switches_by_thread(pid)?;
+        for (thread, count) in &after {
+            switches += count.saturating_sub(before.get(thread).copied().unwrap_or(0));
+        }
+        before = after;
+    }
+    let ticks = self::ticks(pid)?.saturating_sub(ticks);
     let seconds = WATCHED.as_secs_f64();
     let body = format!(
         "Measured by `cargo xtask bench idle` on {}. Release build; a daemon that is online and has nothing to do, watched for {} s.
@@ -146,8 +157,8 @@ Wake-ups are the context switches of all its threads. The Node agent of the 3.x 
 ",
         machine(),
         WATCHED.as_secs(),
-        (after.switches - before.switches) as f64 / seconds,
-        (after.ticks - before.ticks) as f64 / TICKS_A_SECOND / seconds * 100.0,
+        switches as f64 / seconds,
+        ticks as f64 / TICKS_A_SECOND / seconds * 100.0,
         proc_field_kib(pid, "VmRSS:")? as f64 / 1024.0,
     );
     benchmarks_page::write("The idle agent", &body)
@@ -156,31 +167,29 @@ Wake-ups are the context switches of all its threads. The Node agent of the 3.x 
 /// What `/proc` counts time in (`sysconf(_SC_CLK_TCK)`, 100 on every Linux of today).
 const TICKS_A_SECOND: f64 = 100.0;
 
-/// What a process has used so far.
-struct Use {
-    switches: u64,
-    ticks: u64,
+/// The time that a process has had, in [`TICKS_A_SECOND`].
+fn ticks(pid: u32) -> Result<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // Behind the name in brackets, which may hold anything: fields 14 and 15 of proc(5).
+    let (_, fields) = stat.rsplit_once(") ").context("no fields in stat")?;
+    let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<u64>);
+    Ok(ticks.sum::<Result<_, _>>()?)
 }
 
-impl Use {
-    fn of(pid: u32) -> Result<Self> {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        // Behind the name in brackets, which may hold anything: fields 14 and 15 of proc(5).
-        let (_, fields) = stat.rsplit_once(") ").context("no fields in stat")?;
-        let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<u64>);
-        let mut switches = 0;
-        for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-            let status = std::fs::read_to_string(thread?.path().join("status"))?;
-            for line in status.lines().filter(|line| line.contains("ctxt_switches:")) {
-                let number = line.split_whitespace().nth(1).context("no number in status")?;
-                switches += number.parse::<u64>()?;
-            }
-        }
-        Ok(Self {
-            switches,
-            ticks: ticks.sum::<Result<_, _>>()?,
-        })
+/// The context switches that each thread of a process has had.
+fn switches_by_thread(pid: u32) -> Result<HashMap<OsString, u64>> {
+    let mut switches = HashMap::new();
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let thread = thread?;
+        // One that has just ended.
+        let Ok(status) = std::fs::read_to_string(thread.path().join("status")) else {
+            continue;
+        };
+        let counts = status.lines().filter(|line| line.contains("ctxt_switches:"));
+        let numbers = counts.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+        switches.insert(thread.file_name(), numbers.sum());
     }
+    Ok(switches)
 }
 
 fn pair(name: &str) -> Result<(tempfile::TempDir, Bridge, Agent, String)> {
