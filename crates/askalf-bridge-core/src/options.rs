@@ -63,6 +63,9 @@ pub struct BridgeOptions {
     pub watcher_events: usize,
     /// How many bytes of output may wait for one reader of an execution before pieces are left out: 1 MiB.
     pub watcher_bytes: usize,
+    /// How long a reader of an execution may hold up the device's socket while it makes room, before it counts as slow and
+    /// pieces are left out: 100 ms.
+    pub watcher_patience: Duration,
     /// How many frames without sense a device may send in a minute before its socket is closed with 1002: 100.
     pub bad_frames_per_minute: u32,
     /// How often a quiet stream of events says that it is alive: 15 s.
@@ -103,6 +106,7 @@ impl Default for BridgeOptions {
             outgoing_bytes: 4 * 1024 * 1024,
             watcher_events: 256,
             watcher_bytes: 1024 * 1024,
+            watcher_patience: Duration::from_millis(100),
             bad_frames_per_minute: 100,
             idle_event_interval: Duration::from_secs(15),
             rotate_every: None,

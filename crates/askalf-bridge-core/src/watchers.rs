@@ -1,11 +1,14 @@
-//! Who follows an execution. News are bounded for each reader: a slow one misses pieces and is told so, and never
-//! holds up the device's socket.
+//! Who follows an execution. News are bounded for each reader. One that is behind for a moment holds up the device's
+//! socket for as long as it is given; a slow one misses pieces, is told so, and holds up nobody.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, timeout_at};
 
 use crate::BridgeOptions;
 use crate::api::DispatchEvent;
@@ -16,6 +19,7 @@ pub(crate) struct Watchers {
     by_execution: Mutex<HashMap<String, Watched>>,
     max_events: usize,
     max_bytes: usize,
+    patience: Duration,
 }
 
 #[derive(Debug)]
@@ -25,7 +29,7 @@ struct Watched {
     readers: Vec<Reader>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Reader {
     events: mpsc::Sender<DispatchEvent>,
     backlog: Arc<Backlog>,
@@ -35,6 +39,9 @@ struct Reader {
 struct Backlog {
     bytes: AtomicUsize,
     skipped: AtomicU64,
+    /// It did not make room in time: nobody waits for it again before it has read all that lies there.
+    slow: AtomicBool,
+    room: Notify,
 }
 
 impl Watchers {
@@ -43,6 +50,7 @@ impl Watchers {
             by_execution: Mutex::default(),
             max_events: options.watcher_events.max(1),
             max_bytes: options.watcher_bytes,
+            patience: options.watcher_patience,
         })
     }
 
@@ -68,17 +76,38 @@ impl Watchers {
         }
     }
 
-    /// Tells the readers of an execution, where it is one of this device.
-    pub(crate) fn publish(&self, device_id: &str, execution_id: &str, event: &DispatchEvent) {
-        let watched = self.watched();
-        if let Some(watched) = watched.get(execution_id)
-            && watched.device_id == device_id
-        {
-            watched
-                .readers
-                .iter()
-                .for_each(|reader| reader.tell(event, self.max_bytes));
+    /// Tells the readers of an execution, where it is one of this device. Those that are behind get a moment to make room.
+    ///
+    /// Cancelled, it may have told some readers and not others.
+    pub(crate) async fn publish(&self, device_id: &str, execution_id: &str, event: &DispatchEvent) {
+        let behind = self.publish_at_once(device_id, execution_id, event);
+        let deadline = Instant::now() + self.patience;
+        for reader in behind {
+            if timeout_at(deadline, reader.room_for(event, self.max_bytes))
+                .await
+                .is_err()
+            {
+                reader.backlog.slow.store(true, Ordering::Relaxed);
+            }
+            reader.tell(event, self.max_bytes);
         }
+    }
+
+    /// Tells the readers that have room, and those that are too slow to be waited for; the others.
+    fn publish_at_once(&self, device_id: &str, execution_id: &str, event: &DispatchEvent) -> Vec<Reader> {
+        let watched = self.watched();
+        let readers = watched
+            .get(execution_id)
+            .filter(|watched| watched.device_id == device_id);
+        let mut behind = Vec::new();
+        for reader in readers.into_iter().flat_map(|watched| &watched.readers) {
+            if reader.backlog.slow.load(Ordering::Relaxed) || reader.has_room(event, self.max_bytes) {
+                reader.tell(event, self.max_bytes);
+            } else {
+                behind.push(reader.clone());
+            }
+        }
+        behind
     }
 
     /// Tells the readers of all executions of a device.
@@ -123,9 +152,7 @@ impl Reader {
             self.backlog.skipped.fetch_sub(skipped, Ordering::Relaxed);
         }
         let bytes = bytes_of(event);
-        let waiting = self.backlog.bytes.load(Ordering::Relaxed);
-        let fits = waiting == 0 || waiting.saturating_add(bytes) <= max_bytes;
-        if self.backlog.skipped.load(Ordering::Relaxed) == 0 && fits {
+        if self.backlog.skipped.load(Ordering::Relaxed) == 0 && self.fits(bytes, max_bytes) {
             self.backlog.bytes.fetch_add(bytes, Ordering::Relaxed);
             match self.events.try_send(event.clone()) {
                 Ok(()) => return,
@@ -135,6 +162,29 @@ impl Reader {
             }
         }
         self.backlog.skipped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn fits(&self, bytes: usize, max_bytes: usize) -> bool {
+        let waiting = self.backlog.bytes.load(Ordering::Relaxed);
+        waiting == 0 || waiting.saturating_add(bytes) <= max_bytes
+    }
+
+    /// Whether it would be told now; one that left needs no room.
+    fn has_room(&self, event: &DispatchEvent, max_bytes: usize) -> bool {
+        self.events.is_closed()
+            || self.events.capacity() > usize::from(self.backlog.skipped.load(Ordering::Relaxed) > 0)
+                && self.fits(bytes_of(event), max_bytes)
+    }
+
+    async fn room_for(&self, event: &DispatchEvent, max_bytes: usize) {
+        loop {
+            let mut room = pin!(self.backlog.room.notified());
+            room.as_mut().enable();
+            if self.has_room(event, max_bytes) {
+                return;
+            }
+            room.await;
+        }
     }
 }
 
@@ -165,6 +215,10 @@ impl Watch {
         match self.events.recv().await {
             Some(event) => {
                 self.backlog.bytes.fetch_sub(bytes_of(&event), Ordering::Relaxed);
+                if self.events.is_empty() {
+                    self.backlog.slow.store(false, Ordering::Relaxed);
+                }
+                self.backlog.room.notify_waiters();
                 Some(event)
             }
             None => match self.backlog.skipped.swap(0, Ordering::Relaxed) {
@@ -178,6 +232,7 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.events.close();
+        self.backlog.room.notify_waiters();
         self.watchers.prune(&self.execution_id);
     }
 }
@@ -190,6 +245,7 @@ mod tests {
         Watchers::new(&BridgeOptions {
             watcher_events: events,
             watcher_bytes: bytes,
+            watcher_patience: Duration::from_millis(100),
             ..BridgeOptions::default()
         })
     }
@@ -201,29 +257,31 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_slow_reader_is_told_how_much_it_missed_and_where() {
         let watchers = watchers(3, 1024);
         let mut watch = watchers.watch("exec_1", "dev_1");
         for piece in ["a", "b", "c", "d", "e"] {
-            watchers.publish("dev_1", "exec_1", &output(piece));
+            watchers.publish("dev_1", "exec_1", &output(piece)).await;
         }
         for piece in ["a", "b", "c"] {
             assert_eq!(watch.next().await, Some(output(piece)));
         }
-        watchers.publish("dev_1", "exec_1", &output("f"));
+        watchers.publish("dev_1", "exec_1", &output("f")).await;
         assert_eq!(watch.next().await, Some(DispatchEvent::Skipped { events: 2 }));
         assert_eq!(watch.next().await, Some(output("f")));
         watchers.ended("exec_1");
         assert_eq!(watch.next().await, None);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn what_was_missed_at_the_very_end_is_told_too() {
         let watchers = watchers(16, 10);
         let mut watch = watchers.watch("exec_1", "dev_1");
-        watchers.publish("dev_1", "exec_1", &output(&"x".repeat(100)));
-        watchers.publish("dev_1", "exec_1", &output("lost"));
+        watchers
+            .publish("dev_1", "exec_1", &output(&"x".repeat(100)))
+            .await;
+        watchers.publish("dev_1", "exec_1", &output("lost")).await;
         watchers.ended("exec_1");
         assert_eq!(
             watch.next().await,
@@ -234,13 +292,51 @@ mod tests {
         assert_eq!(watch.next().await, None);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_is_behind_for_a_moment_misses_nothing() {
+        let watchers = watchers(2, 1024);
+        let mut watch = watchers.watch("exec_1", "dev_1");
+        let writer = async {
+            for number in 0..100 {
+                watchers
+                    .publish("dev_1", "exec_1", &output(&number.to_string()))
+                    .await;
+            }
+        };
+        let reader = async {
+            for number in 0..100 {
+                tokio::time::sleep(Duration::from_millis(99)).await;
+                assert_eq!(watch.next().await, Some(output(&number.to_string())));
+            }
+        };
+        tokio::join!(writer, reader);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_takes_nothing_is_waited_for_once_until_it_has_caught_up() {
+        let watchers = watchers(1, 1024);
+        let mut watch = watchers.watch("exec_1", "dev_1");
+        let waited = async |piece: &str| {
+            let began = Instant::now();
+            watchers.publish("dev_1", "exec_1", &output(piece)).await;
+            began.elapsed().as_millis()
+        };
+        assert_eq!(waited("a").await, 0);
+        assert_eq!(waited("b").await, 100);
+        assert_eq!(waited("c").await, 0);
+        assert_eq!(watch.next().await, Some(output("a")));
+        // What it missed is told before anything else is: it has no room for both yet.
+        assert_eq!(waited("d").await, 100);
+        assert_eq!(watch.next().await, Some(DispatchEvent::Skipped { events: 2 }));
+    }
+
     #[tokio::test]
     async fn news_count_only_from_the_device_that_runs_it() {
         let watchers = watchers(16, 1024);
         let mut watch = watchers.watch("exec_1", "dev_1");
-        watchers.publish("dev_2", "exec_1", &output("forged"));
+        watchers.publish("dev_2", "exec_1", &output("forged")).await;
         watchers.publish_to_all("dev_2", &output("forged"));
-        watchers.publish("dev_1", "exec_1", &output("real"));
+        watchers.publish("dev_1", "exec_1", &output("real")).await;
         assert_eq!(watch.next().await, Some(output("real")));
     }
 

@@ -26,10 +26,11 @@ impl Conversation {
             AgentMessage::Queued(queued) => {
                 self.link.hold_if_room(&queued.execution_id);
                 let position = queued.position;
-                self.publish(&queued.execution_id, &DispatchEvent::Queued { position });
+                self.publish(&queued.execution_id, &DispatchEvent::Queued { position })
+                    .await;
             }
             AgentMessage::Accepted(accepted) => self.accepted(&accepted.execution_id).await,
-            AgentMessage::Progress(progress) => self.progress(progress),
+            AgentMessage::Progress(progress) => self.progress(progress).await,
             AgentMessage::Complete(complete) => {
                 let (id, end) = end_of_complete(complete);
                 self.finish(&id, end).await;
@@ -70,7 +71,7 @@ impl Conversation {
         {
             Ok(true) => {
                 self.link.hold_if_room(id);
-                self.publish(id, &DispatchEvent::Running);
+                self.publish(id, &DispatchEvent::Running).await;
             }
             // It ended here while the task was on its way, or was never this device's.
             Ok(false) | Err(StoreError::NotFound(_)) => self.cancel_on_device(id),
@@ -81,7 +82,7 @@ impl Conversation {
         }
     }
 
-    fn progress(&self, progress: ExecutionProgress) {
+    async fn progress(&self, progress: ExecutionProgress) {
         self.link.hold_if_room(&progress.execution_id);
         let (stream, data) = match progress.chunk {
             ProgressChunk::Output { progress_type, data } => {
@@ -99,7 +100,8 @@ impl Conversation {
             ProgressChunk::Level(_) | ProgressChunk::Nothing => return,
         };
         let stream = stream.as_str().to_owned();
-        self.publish(&progress.execution_id, &DispatchEvent::Output { stream, data });
+        self.publish(&progress.execution_id, &DispatchEvent::Output { stream, data })
+            .await;
     }
 
     async fn finish(&mut self, id: &str, end: ExecutionEnd) {
@@ -185,9 +187,9 @@ impl Conversation {
             .await
     }
 
-    fn publish(&self, execution_id: &str, event: &DispatchEvent) {
+    async fn publish(&self, execution_id: &str, event: &DispatchEvent) {
         if let Some(device) = &self.device {
-            self.core.watchers.publish(&device.id, execution_id, event);
+            self.core.watchers.publish(&device.id, execution_id, event).await;
         }
     }
 }
