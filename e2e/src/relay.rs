@@ -1,9 +1,10 @@
-//! A network between a device and its bridge that can be cut or fall silent.
+//! A network between a device and its bridge that can be slow, be cut or fall silent.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -14,9 +15,14 @@ pub enum Network {
     Whole,
     /// It carries nothing, and nobody is told: as where packets are dropped. New connections are taken by nobody.
     Silent,
+    /// It carries everything, and takes half a second for each piece of up to 16 KiB, in either direction.
+    Slow,
     /// Connections break, and new ones are refused at once.
     Cut,
 }
+
+/// What a slow network takes for a piece.
+const SLOWNESS: Duration = Duration::from_millis(500);
 
 /// Forwards connections to one address, as long as it is whole. Dropping it cuts everything.
 #[derive(Debug)]
@@ -68,7 +74,7 @@ impl Relay {
     pub fn set(&self, network: Network) {
         let mut state = lock(&self.state);
         state.network = network;
-        if network != Network::Silent {
+        if network != Network::Silent && network != Network::Slow {
             // What fell silent stays so: a connection whose bytes were lost cannot go on.
             for socket in state.sockets.drain(..) {
                 let _gone = socket.shutdown(Shutdown::Both);
@@ -108,8 +114,13 @@ fn carry(mut from: TcpStream, mut to: TcpStream, state: &Mutex<State>) {
     while let Ok(read) = from.read(&mut bytes)
         && read > 0
     {
-        let whole = lock(state).network == Network::Whole;
-        if whole && to.write_all(&bytes[..read]).is_err() {
+        let network = lock(state).network;
+        if network == Network::Slow {
+            #[allow(clippy::disallowed_methods, reason = "slowness is what this network is")]
+            std::thread::sleep(SLOWNESS);
+        }
+        let carries = matches!(network, Network::Whole | Network::Slow);
+        if carries && to.write_all(&bytes[..read]).is_err() {
             break;
         }
     }

@@ -8,7 +8,7 @@ use askalf_e2e::{Agent, Bridge, Process, until};
 use serde_json::Value;
 
 /// Rotations under kills: few for each change; `cargo xtask prove rotation` asks for more.
-const ROUNDS: u64 = 20;
+const ROTATIONS: u64 = 20;
 
 fn rotations(bridge: &Bridge) -> Result<Vec<Value>> {
     let listed = bridge.run(&["keys", "rotations", "--limit", "1000", "--json"])?;
@@ -184,13 +184,14 @@ fn whatever_is_killed_during_a_rotation_the_device_comes_back_as_itself() -> Res
             Err(_) => Ok(default),
         }
     };
-    let rounds = number("ASKALF_ROTATION_ROUNDS", ROUNDS)?;
+    let wanted = number("ASKALF_ROTATIONS", ROTATIONS)?;
     let seed = number("ASKALF_ROTATION_SEED", 1)?;
     let mut dice = Dice(seed);
     let mut bridge = Bridge::start()?;
     let (mut agent, device) = Agent::online(&bridge, "web-01")?;
-    let mut kills = 0;
-    for round in 0..rounds {
+    let (mut kills, mut round) = (0, 0);
+    while (rotations(&bridge)?.len() as u64) < wanted {
+        round += 1;
         let seen = agent.daemon()?.lines().len();
         // Every other time the moment may be before the key was even made.
         let mut command = None;
@@ -244,7 +245,7 @@ fn whatever_is_killed_during_a_rotation_the_device_comes_back_as_itself() -> Res
         .filter(|device| device["status"] != "online")
         .count();
     println!(
-        "proof: {rounds} rounds, {} rotations begun, {kills} processes killed: {confirmed} confirmed, {dropped} dropped, {failed} failed; \
+        "proof: {round} rounds, {} rotations begun, {kills} processes killed: {confirmed} confirmed, {dropped} dropped, {failed} failed; \
          devices: {}, out: {out}",
         all.len(),
         devices.len()

@@ -80,7 +80,7 @@ const REDACTION: [Proof; 2] = [
 ];
 
 const ROTATION: [Proof; 1] = [Proof {
-    name: "200 rounds of rotations of a device's key, with agent and bridge killed at moments that a seed chooses",
+    name: "200 rotations of a device's key, with agent and bridge killed at moments that a seed chooses",
     arguments: &[
         "--test",
         "rotation",
@@ -88,7 +88,7 @@ const ROTATION: [Proof; 1] = [Proof {
         "--nocapture",
         "whatever_is_killed_during_a_rotation",
     ],
-    variables: &[("ASKALF_ROTATION_ROUNDS", "200")],
+    variables: &[("ASKALF_ROTATIONS", "200")],
 }];
 
 /// The proofs of the credential.
