@@ -46,12 +46,7 @@ pub(crate) async fn on_sqlite() -> Result<String> {
 }
 
 /// One row of the table.
-pub(crate) async fn measure(
-    name: &str,
-    size: u64,
-    store: Arc<dyn Store>,
-    user: &str,
-) -> Result<Vec<String>> {
+pub(crate) async fn measure(name: &str, size: u64, store: Arc<dyn Store>, user: &str) -> Result<Vec<String>> {
     let key = fill::real_key(&*store, user, size).await?;
     let token = key.token.expose_secret();
     let checker = Checker::new(store).await?;

@@ -49,7 +49,13 @@ fn rust_crypto() -> [u8; 32] {
 fn aws_lc() -> [u8; 32] {
     let mut out = [0; 32];
     let rounds = NonZeroU32::new(PBKDF2_ROUNDS).unwrap_or(NonZeroU32::MIN);
-    aws_lc_rs::pbkdf2::derive(aws_lc_rs::pbkdf2::PBKDF2_HMAC_SHA256, rounds, &SALT, TOKEN, &mut out);
+    aws_lc_rs::pbkdf2::derive(
+        aws_lc_rs::pbkdf2::PBKDF2_HMAC_SHA256,
+        rounds,
+        &SALT,
+        TOKEN,
+        &mut out,
+    );
     out
 }
 
@@ -84,7 +90,10 @@ pub(crate) fn run() -> Result<String> {
             times.push(began.elapsed());
         }
     }
-    let medians: Vec<Duration> = times.into_iter().map(|times| Times::new(times).median()).collect();
+    let medians: Vec<Duration> = times
+        .into_iter()
+        .map(|times| Times::new(times).median())
+        .collect();
     let ours = medians[0];
     let rows: Vec<Vec<String>> = IMPLEMENTATIONS
         .iter()

@@ -65,7 +65,14 @@ pub(crate) async fn run() -> Result<String> {
         "### Beside the old algorithm\n\nThe forge's way, written here in Rust on the same derivation: every active row is derived until one matches; \
          the key that matches is the newest.\n\n{}",
         table(
-            &["keys", "old way", "ours, cold", "old / cold", "ours, warm", "old / warm"],
+            &[
+                "keys",
+                "old way",
+                "ours, cold",
+                "old / cold",
+                "ours, warm",
+                "old / warm"
+            ],
             &rows
         )
     ))

@@ -40,7 +40,9 @@ pub(crate) async fn run(url: &str) -> Result<String> {
     }
     client.batch_execute("analyze").await?;
     drop(client);
-    connection.await?.context("the connection that filled the database")?;
+    connection
+        .await?
+        .context("the connection that filled the database")?;
     let row = measure("PostgreSQL", KEYS, store, "default").await?;
     Ok(table(&HEAD, &[row]))
 }

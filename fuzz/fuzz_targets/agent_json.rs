@@ -3,10 +3,10 @@
 
 #![no_main]
 
-#[path = "../../crates/askalf-cred/tests/common/mod.rs"]
-mod common;
 #[path = "../../crates/askalf-cred/tests/agent_json_case/mod.rs"]
 mod agent_json_case;
+#[path = "../../crates/askalf-cred/tests/common/mod.rs"]
+mod common;
 
 use agent_json_case::{MOST_ALLOCATED, check};
 use libfuzzer_sys::fuzz_target;

@@ -7,7 +7,9 @@ use askalf_proto::{AgentMessage, BridgeMessage, decode_agent, decode_bridge};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     if let Ok(message) = decode_agent(text) {
         again(&message, AgentMessage::encode, decode_agent);
         let _printable = format!("{message:?}");

@@ -19,5 +19,9 @@ fuzz_target!(|data: &[u8]| {
     COUNTED.reset_peak_usage();
     redactor_case::check(data);
     let used = COUNTED.peak_usage().saturating_sub(before);
-    assert!(used < LEAST_MEMORY + 64 * data.len(), "{used} bytes for {}", data.len());
+    assert!(
+        used < LEAST_MEMORY + 64 * data.len(),
+        "{used} bytes for {}",
+        data.len()
+    );
 });

@@ -7,6 +7,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::{cargo, test, tools, windows};
 
+/// They need compilers of their own and take minutes to build: here only their form is looked at.
+const WORKSPACES_APART: [&str; 2] = ["fuzz/Cargo.toml", "benches/Cargo.toml"];
+
 /// An error is a failure. What cannot be run on this machine is said, and is not one.
 type Step = fn() -> Result<Outcome>;
 
@@ -30,6 +33,9 @@ pub(crate) fn run() -> Result<()> {
     let steps: [(&str, Step); 6] = [
         ("format", || {
             cargo::run(&["fmt", "--all", "--check"])?;
+            for apart in WORKSPACES_APART {
+                cargo::run(&["fmt", "--all", "--check", "--manifest-path", apart])?;
+            }
             Ok(Outcome::Done)
         }),
         ("lints", || {
