@@ -2,6 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
@@ -76,6 +77,32 @@ impl Agent {
     /// Runs the daemon by this command from now on, for example `unshare --uts`.
     pub fn wrap(&mut self, wrapper: &[&str]) {
         self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
+    }
+
+    /// Runs its daemons, from now on, in a mount namespace of their own that `mounts`, a shell command, has changed. It knows
+    /// the home as `$ASKALF_HOME`. False where the system gives no such namespace.
+    pub fn mount(&mut self, mounts: &str) -> bool {
+        let script = format!("{mounts} && exec \"$@\"");
+        let wrapper = [
+            "unshare",
+            "--user",
+            "--map-root-user",
+            "--mount",
+            "sh",
+            "-c",
+            &script,
+            "sh",
+        ];
+        let tried = Command::new(wrapper[0])
+            .args(&wrapper[1..])
+            .arg("true")
+            .env("ASKALF_HOME", self.home())
+            .status();
+        let allowed = tried.is_ok_and(|status| status.success());
+        if allowed {
+            self.wrap(&wrapper);
+        }
+        allowed
     }
 
     /// `pair`, with the key on standard input.
