@@ -22,9 +22,11 @@ mod passphrase_input;
 mod redaction;
 mod route;
 mod runner;
+mod service;
 mod shell;
 mod start;
 mod task_limits;
+mod task_place;
 mod vault;
 
 use std::path::PathBuf;
@@ -54,9 +56,7 @@ pub fn main() -> ExitCode {
     };
     match cli.command {
         Command::Completions { shell } => report(print_completions(shell, NAME, &command())),
-        Command::Runner(arguments) => {
-            runner::runner(&arguments.limits).unwrap_or_else(|error| report(Err(error)))
-        }
+        Command::Runner(arguments) => runner::runner(&arguments).unwrap_or_else(|error| report(Err(error))),
         command => report(run(cli.home, &cli.passphrase, command)),
     }
 }
