@@ -1,4 +1,4 @@
-//! Tasks of the workspace: `cargo xtask demo | test | test-windows | ci | bench | prove | fuzz | man | completions | mutants`.
+//! Tasks of the workspace: `cargo xtask help` lists them.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a command line")]
 
 mod bench;
@@ -14,6 +14,7 @@ mod ci;
 )]
 #[path = "../../crates/askalf-store/tests/postgres_server/cluster.rs"]
 mod cluster;
+mod container;
 mod demo;
 mod fuzz;
 mod lines;
@@ -21,6 +22,8 @@ mod mutants;
 mod ordinary_logs;
 mod pages;
 mod prove;
+mod rootfs;
+mod systemd;
 mod test;
 mod tools;
 mod totals;
@@ -38,6 +41,8 @@ Tasks:
   demo           Build; then a bridge and a device in a scratch folder: tasks, restarts, kills, a new host name
   test [ARGS]    Build the binaries once and run every test; ARGS replace '--workspace' of cargo test
   test-windows   Build for Windows and run the agent's tests under Wine, then an agent there against a bridge here
+  test-systemd [--restarts N]
+                 Install the agent as a service in a container that boots systemd; restarts, reboots, profiles
   ci             Format, lints, each crate alone, tests, documentation, Windows: everything that a change must pass
   bench [NAME]   Measure and write docs/benchmarks.md; without a name, list the benches
   prove cred     The slow proofs of the credential: a kill and a failure at every system call, races, churn
@@ -79,6 +84,7 @@ fn main() -> ExitCode {
         ["demo"] => demo::run(),
         ["test", arguments @ ..] => test::run(arguments),
         ["test-windows"] => windows::test(),
+        ["test-systemd", arguments @ ..] => systemd::test(arguments),
         ["ci"] => ci::run(),
         ["bench"] => {
             println!("{}", bench::LIST);
