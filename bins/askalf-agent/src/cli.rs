@@ -3,10 +3,8 @@
 use std::path::PathBuf;
 
 use askalf_agent_core::TlsPin;
-use askalf_exec::{Anchor, TaskLimits};
+use askalf_exec::Anchor;
 use clap::{Args, Parser, Subcommand};
-
-use crate::task_limits;
 
 /// Holds this device's key, connects it to an askalf bridge and runs the tasks that come from there.
 #[derive(Parser)]
@@ -198,9 +196,9 @@ pub(crate) struct Status {
 
 #[derive(Debug, Args)]
 pub(crate) struct Runner {
-    /// What the task may use, as JSON
-    #[arg(long, value_name = "JSON", default_value = "{}", value_parser = task_limits::parse)]
-    pub limits: TaskLimits,
+    /// Name or number of the user that the agent at the other end runs as, where it is another than this process's
+    #[arg(long, value_name = "USER")]
+    pub agent_user: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -18,13 +18,14 @@ use crate::control_socket;
 use crate::credential_file::{CredentialFile, FromEnvironment};
 use crate::device_id_file::DeviceIdFile;
 use crate::environment;
-use crate::executors::{credential_folders, executors};
+use crate::executors::executors;
 use crate::facts::{Probe, identity};
 use crate::guard::{audit_log, guard};
 use crate::home_lock;
 use crate::redaction;
 use crate::start::start;
 use crate::task_limits;
+use crate::task_place::{TaskPlace, credential_folders};
 use crate::vault::Vault;
 
 /// Tasks at once where nothing is configured, as in the agents before this one.
@@ -33,6 +34,7 @@ pub(crate) const DEFAULT_CONCURRENT: u32 = 2;
 pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
     let home = vault.home();
     let proxies = environment::proxies()?;
+    let place = TaskPlace::from_environment()?;
     vault.create()?;
     let _lock = home_lock::take(home).await?;
     let secrets = redaction::secrets(home)?;
@@ -69,8 +71,8 @@ pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
     let _swept = spawn_blocking(move || sweep_credential_folders(&leftovers)).await;
     let audit = audit_log(home);
     let heads = audit.heads();
-    let guard = guard(home, approvals, audit);
-    let executors = executors(home, &task_limits::configured(&config)?, &secrets)?
+    let guard = guard(home, &place, approvals, audit);
+    let executors = executors(home, &place, &task_limits::configured(&config)?, &secrets)?
         .into_iter()
         .map(|executor| guard.around(executor))
         .collect();
@@ -85,6 +87,7 @@ pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
     );
     let mut options = options(&config);
     options.audit_head = Some(heads);
+    options.tasks_run_as = place.other_user().map(str::to_owned);
     askalf_agent_core::run(
         options,
         redaction::covered(credentials, &secrets),

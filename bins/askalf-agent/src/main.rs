@@ -20,9 +20,11 @@ mod passphrase_input;
 mod redaction;
 mod route;
 mod runner;
+mod service;
 mod shell;
 mod start;
 mod task_limits;
+mod task_place;
 mod vault;
 
 use std::path::PathBuf;
@@ -39,9 +41,7 @@ use vault::Vault;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
-        Command::Runner(arguments) => {
-            runner::runner(&arguments.limits).unwrap_or_else(|error| report(Err(error)))
-        }
+        Command::Runner(arguments) => runner::runner(&arguments).unwrap_or_else(|error| report(Err(error))),
         command => report(run(cli.home, &cli.passphrase, command)),
     }
 }

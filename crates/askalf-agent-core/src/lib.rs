@@ -33,7 +33,9 @@ pub use route::{
     CaCertificates, CaCertificatesError, GatewayAccess, GatewayAccessError, PlatformRoots, Proxies,
     ProxyError, ProxySettings, Route, TlsPin, TlsPinError,
 };
-pub use runner::{CommandSpec, Ended, ExitStatus, Runner, RunnerError, RunnerEvent, RunningCommand};
+pub use runner::{
+    CommandSpec, Ended, ExitStatus, PrivateFolder, Runner, RunnerError, RunnerEvent, RunningCommand,
+};
 pub use status::AgentStatus;
 pub use task::{CancelHandle, CancelSignal, Executor, OutputChunk, Task, TaskEnd, TaskOutput};
 pub use timings::Timings;
