@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Scene, say, title};
+use super::{Scene, say, title, until};
 
 /// The profiles of `install-service`.
 pub(super) const PROFILES: [&str; 3] = ["strict", "standard", "unconfined"];
@@ -114,6 +114,34 @@ pub(super) fn under_each_profile(scene: &Scene) -> Result<()> {
     if docker.code != 0 {
         say("not run: a task with docker itself, which is not in the container");
     }
+    Ok(())
+}
+
+/// An approval comes from root, by the command without a word of where the service is.
+pub(super) fn approved_by_root(scene: &Scene) -> Result<()> {
+    title("an approval by root");
+    let policy = "/var/lib/askalf-agent/policy.json";
+    scene.container.shell(&format!(
+        "echo '{{\"version\":1,\"default\":\"ask\",\"rules\":[]}}' > {policy} && chown askalf-agent: {policy}"
+    ))?;
+    let id = scene.bridge.dispatch_detached(&scene.device, "echo approved")?;
+    until("the question", || {
+        let waiting = scene.container.run(&["askalf-agent", "approvals", "--json"])?;
+        Ok(waiting.stdout.contains(&id).then_some(()))
+    })?;
+    scene
+        .container
+        .run(&["askalf-agent", "approvals", "approve", &id])?
+        .expect_code(0)?;
+    let ended = scene.bridge.wait_ended(&id)?;
+    ensure!(
+        ended["status"] == "completed",
+        "the task ended as {}",
+        ended["status"]
+    );
+    scene.container.run(&["rm", policy])?.expect_code(0)?;
+    scene.service().restart(&scene.device)?;
+    say("a task that waits for it runs once root has approved it");
     Ok(())
 }
 
