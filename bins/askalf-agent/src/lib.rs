@@ -22,7 +22,13 @@ mod passphrase_input;
 mod redaction;
 mod route;
 mod runner;
+#[cfg(target_os = "linux")]
+mod sd_notify;
 mod service;
+#[cfg(target_os = "linux")]
+mod service_home;
+#[cfg(target_os = "linux")]
+mod service_manager;
 mod shell;
 mod start;
 mod task_limits;
@@ -64,7 +70,8 @@ pub fn main() -> ExitCode {
 fn run(
     home: Option<PathBuf>,
     passphrase: &PassphraseArgs,
-    command: Command,
+    #[cfg_attr(not(target_os = "linux"), allow(unused_mut, reason = "changed where there are services"))]
+    mut command: Command,
 ) -> anyhow::Result<askalf_cli::ExitCode> {
     let filter = environment::variable("ASKALF_LOG");
     let filter = match command {
@@ -82,6 +89,9 @@ fn run(
             tracing::warn!("{error}. {}", error.hint());
         }
     }
+    let home_is_named = home.is_some();
+    #[cfg(target_os = "linux")]
+    let home = service_home::of(home, &mut command)?;
     let vault = Vault::new(home, passphrase)?;
     match command {
         Command::Connect(arguments) => block_on(commands::connect(vault, arguments)),
@@ -95,6 +105,8 @@ fn run(
         Command::Policy(arguments) => commands::policy(vault.home(), arguments),
         Command::Approvals(arguments) => block_on(commands::approvals(vault.home(), arguments)),
         Command::Audit(arguments) => commands::audit(vault.home(), &arguments),
+        Command::InstallService(arguments) => commands::install_service(&vault, home_is_named, arguments),
+        Command::UninstallService(arguments) => commands::uninstall_service(&vault, arguments),
         Command::Recovery => {
             print(include_str!("../../../docs/recovery.md"))?;
             Ok(askalf_cli::ExitCode::Done)

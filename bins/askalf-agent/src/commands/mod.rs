@@ -6,7 +6,9 @@ mod audit;
 mod bundle;
 mod cred;
 mod disconnect;
+mod install_service;
 mod key_file;
+
 mod pair;
 mod policy;
 mod redact;
@@ -17,6 +19,7 @@ pub(crate) use approvals::approvals;
 pub(crate) use audit::audit;
 pub(crate) use cred::cred;
 pub(crate) use disconnect::disconnect;
+pub(crate) use install_service::{install_service, uninstall_service};
 pub(crate) use pair::{connect, pair};
 pub(crate) use policy::policy;
 pub(crate) use redact::redact;

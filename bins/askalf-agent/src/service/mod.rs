@@ -1,5 +1,22 @@
-//! The agent as a service of its system: texts of the files that it needs there.
+//! The agent as a service of its system.
 
+use std::path::Path;
+
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "its settings are those of systemd"))]
+mod profile;
 #[cfg(target_os = "linux")]
-#[allow(dead_code, reason = "the command that writes these units stands beside the daemon's own")]
+pub(crate) mod systemd;
+#[cfg(target_os = "linux")]
 pub(crate) mod task_units;
+
+pub(crate) use profile::Profile;
+
+/// The command that starts the agent of this home.
+pub(crate) fn start_command(home: &Path) -> &'static str {
+    #[cfg(target_os = "linux")]
+    if systemd::installed(Path::new("/")).is_some_and(|service| service.home == home) {
+        return "sudo systemctl start askalf-agent";
+    }
+    let _ = home;
+    "askalf-agent daemon"
+}
