@@ -5,6 +5,7 @@
 
 mod exit_code;
 mod failure;
+mod log_file;
 mod logs;
 mod private_files;
 mod secret_input;
@@ -13,7 +14,8 @@ mod table;
 
 pub use exit_code::ExitCode;
 pub use failure::{Failure, report};
-pub use logs::{LogFilterError, init_logs};
+pub use log_file::{LOG_FILE_BYTES, LOG_FILES, LogFileGuard};
+pub use logs::{LogError, init_logs};
 pub use private_files::{owner, permission_bits, private_file, private_folder, sync_folder_of};
 pub use secret_input::{read_secret, read_token};
 pub use stop::{Interrupts, ReloadRequests, StopRequests, interrupts};

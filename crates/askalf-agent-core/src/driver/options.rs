@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::{AuditHead, DeviceFacts, DeviceProbe, Timings};
+use crate::{AgentSettings, AuditHead, DeviceFacts, DeviceProbe, Timings};
 
 /// How an agent runs.
 #[derive(Debug, Clone)]
@@ -20,6 +20,10 @@ pub struct AgentOptions {
     pub default_timeout: Duration,
     /// The newest head of the device's audit log, where it keeps one: told to the bridge, at most once a minute.
     pub audit_head: Option<watch::Receiver<Option<AuditHead>>>,
+    /// Settings that may be replaced while the agent runs; each new value counts from then on.
+    pub settings: Option<watch::Receiver<Option<Arc<AgentSettings>>>>,
+    /// The user that tasks run as, for the status, where it is known.
+    pub task_user: Option<String>,
     /// How long to wait for what.
     pub timings: Timings,
 }
@@ -33,6 +37,8 @@ impl AgentOptions {
             max_concurrent: 2,
             default_timeout: Duration::from_secs(10 * 60),
             audit_head: None,
+            settings: None,
+            task_user: None,
             timings: Timings::default(),
         }
     }

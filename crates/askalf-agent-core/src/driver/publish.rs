@@ -25,6 +25,8 @@ impl EventLoop {
             quarantined: count(self.quarantined),
             version: self.options.facts.version.clone(),
             last_heartbeat_rtt_ms: self.machine.round_trip().map(millis),
+            credential: self.credential.clone(),
+            task_user: self.options.task_user.clone(),
         };
         self.status.send_if_modified(|shown| {
             let changed = *shown != status;
