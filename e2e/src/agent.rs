@@ -86,6 +86,23 @@ impl Agent {
         self.run_with_input(&["pair", "-", "--url", url, "--name", name], key.as_bytes())
     }
 
+    /// Runs a command on this folder that sees no other process of the machine, where the system grants that.
+    ///
+    /// # Errors
+    /// It does not start or end.
+    pub fn run_alone(&self, arguments: &[&str]) -> Result<Output> {
+        let alone = ["unshare", "--pid", "--fork", "--mount-proc"].map(str::to_owned);
+        let granted = std::process::Command::new(&alone[0])
+            .args(&alone[1..])
+            .arg("true")
+            .stderr(std::process::Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success());
+        let wrapper: &[String] = if granted { &alone } else { &[] };
+        let name = format!("askalf-agent {}", arguments.join(" "));
+        crate::command::run(&name, &mut self.command_by(wrapper, arguments), b"")
+    }
+
     /// Starts a daemon without waiting for anything.
     ///
     /// # Errors

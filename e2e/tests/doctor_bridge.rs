@@ -30,7 +30,7 @@ fn set_up(url: &str, more: &[&str]) -> Result<Agent> {
 
 /// The exit code, and the checks.
 fn doctor(agent: &Agent) -> Result<(i32, Value)> {
-    let output = agent.run(&["doctor", "--json"])?;
+    let output = agent.run_alone(&["doctor", "--json"])?;
     let json = serde_json::from_str(&output.stdout).with_context(|| format!("{output:?}"))?;
     Ok((output.code, json))
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use askalf_e2e::{Agent, Bridge, KEY, SmallDisk, until};
+use askalf_e2e::{Agent, Bridge, KEY, Output, SmallDisk, until};
 use serde_json::Value;
 
 /// A device that is set up for a bridge which nobody has started.
@@ -23,9 +23,17 @@ struct Report {
     json: Value,
 }
 
+/// The report of a doctor that sees no other process.
 fn doctor(agent: &Agent, arguments: &[&str]) -> Result<Report> {
     let all: Vec<&str> = ["doctor", "--json"].iter().chain(arguments).copied().collect();
-    let output = agent.run(&all)?;
+    report(agent.run_alone(&all)?)
+}
+
+fn doctor_among_others(agent: &Agent) -> Result<Report> {
+    report(agent.run(&["doctor", "--json"])?)
+}
+
+fn report(output: Output) -> Result<Report> {
     let json = serde_json::from_str(&output.stdout).with_context(|| format!("{output:?}"))?;
     Ok(Report {
         code: output.code,
@@ -105,7 +113,7 @@ fn a_device_that_is_well_has_no_problem_and_keeps_its_place() -> Result<()> {
     // The session of the daemon was not touched, and the text says the same without colour, as it is no terminal.
     ensure!(agent.registrations() == 1 && agent.status()?["state"] == "online");
     ensure!(bridge.devices()?.len() == 1);
-    let text = agent.run(&["doctor"])?.expect_code(0)?.stdout;
+    let text = agent.run_alone(&["doctor"])?.expect_code(0)?.stdout;
     ensure!(
         text.contains("ok       token             the bridge takes the key\n"),
         "{text}"
@@ -445,7 +453,7 @@ fn the_agent_of_the_npm_package_beside_this_one_is_named() -> Result<()> {
         &["/usr/lib/node_modules/@askalf/agent/dist/cli.js", "daemon"],
     )?;
     let pid = old.0.id().to_string();
-    doctor(&agent, &[])?.says("old-agent", "problem", "old-agent-running", &pid, "npm uninstall")
+    doctor_among_others(&agent)?.says("old-agent", "problem", "old-agent-running", &pid, "npm uninstall")
 }
 
 #[test]
@@ -460,8 +468,8 @@ fn a_key_in_arguments_and_in_a_unit_is_named_and_not_shown() -> Result<()> {
         format!("[Service]\nExecStart=/bin/askalf-agent connect {KEY}\n"),
     )?;
     agent.set_variable("HOME", home.path());
-    let report = doctor(&agent, &[])?;
-    ensure!(report.code == 1, "{}", report.json);
+    let report = doctor_among_others(&agent)?;
+    ensure!(report.code == 69, "the bridge is away too: {}", report.json);
     let pid = format!("{} (sh)", shown.0.id());
     report.says(
         "key-in-arguments",

@@ -12,6 +12,7 @@ mod secrets;
 mod subject;
 
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
 
 use askalf_cli::{ExitCode, print, print_json};
 
@@ -20,21 +21,25 @@ use crate::environment;
 use crate::vault::Vault;
 use finding::exit_code;
 use report::Report;
-use subject::Subject;
+use subject::{Subject, blocking, hangs};
 
 pub(crate) async fn doctor(vault: &Vault, arguments: &Doctor) -> anyhow::Result<ExitCode> {
     // Before anything takes its time.
     let bundle = arguments.bundle.as_deref().map(bundle::create).transpose()?;
-    let repairs = if arguments.fix {
-        checks::repair(vault).await
-    } else {
-        Vec::new()
-    };
+    let mut repairs = Vec::new();
+    if arguments.fix {
+        let home = vault.home().clone();
+        let repaired = blocking(move || checks::repair(&home)).await;
+        repairs = repaired.ok_or_else(|| hangs(vault.home()))?;
+    }
     if io::stderr().is_terminal() && !arguments.json {
         notice("Looking at this device and at the way to its bridge ...");
     }
-    let subject = Subject::look(vault).await;
-    let mut findings = checks::judge(&subject);
+    let subject = Arc::new(Subject::look(vault).await?);
+    let judged = Arc::clone(&subject);
+    let mut findings = blocking(move || checks::judge(&judged))
+        .await
+        .ok_or_else(|| hangs(vault.home()))?;
     for (id, done) in repairs {
         if let Some(finding) = findings.iter_mut().find(|finding| finding.id == id) {
             finding.fixed.push(done);

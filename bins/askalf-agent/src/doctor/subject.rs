@@ -10,6 +10,7 @@ use askalf_agent_core::{
     AgentStatus, Endpoint, EndpointError, Examination, Examined, Proxies, Route, Timings, examine,
 };
 use askalf_bridge_auth::Token;
+use askalf_cli::{ExitCode, Failure};
 use askalf_cred::{AgentConfig, Home, LoadOutcome, read_fields};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::{JoinSet, spawn_blocking};
@@ -27,10 +28,10 @@ use crate::{environment, home_lock};
 const LAYER: Duration = Duration::from_secs(3);
 
 /// How long the whole look at the bridge may take.
-const BRIDGE: Duration = Duration::from_secs(11);
+const BRIDGE: Duration = Duration::from_secs(9);
 
-/// How long a look at the disks of this device may take: a key under a passphrase takes a second.
-const DEVICE: Duration = Duration::from_secs(8);
+/// How long a look at this device may take: a key under a passphrase takes a second.
+const DEVICE: Duration = Duration::from_secs(4);
 
 /// How long the running daemon may take to answer.
 const DAEMON: Duration = Duration::from_secs(3);
@@ -68,7 +69,9 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    pub(super) async fn look(vault: &Vault) -> Self {
+    /// # Errors
+    /// A disk of this device does not answer.
+    pub(super) async fn look(vault: &Vault) -> Result<Self, Failure> {
         let home = vault.home().clone();
         let (loaded, service, processes, daemon) = tokio::join!(
             blocking({
@@ -88,7 +91,7 @@ impl Subject {
             blocking(processes),
             ask_daemon(&home),
         );
-        let (outcome, config, last_run) = loaded.unwrap_or((LoadOutcome::Absent, None, None));
+        let (outcome, config, last_run) = loaded.ok_or_else(|| hangs(&home))?;
         let proxies = environment::proxies().map_err(|failure| {
             (
                 failure.to_string(),
@@ -111,7 +114,7 @@ impl Subject {
         };
         subject.find_way();
         subject.look_at_bridge().await;
-        subject
+        Ok(subject)
     }
 
     pub(super) fn home(&self) -> &Home {
@@ -186,8 +189,18 @@ impl Subject {
     }
 }
 
+/// The folder cannot be looked at in time.
+pub(super) fn hangs(home: &Home) -> Failure {
+    let problem = format!(
+        "{} does not answer within {} s: its disk hangs",
+        home.path().display(),
+        DEVICE.as_secs()
+    );
+    Failure::new(ExitCode::Failed, problem).hint("look at the disk, or at the server that it is on")
+}
+
 /// What a call on a thread that may block comes to; `None` where it takes too long.
-async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+pub(super) async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     timeout(DEVICE, spawn_blocking(call)).await.ok()?.ok()
 }
 

@@ -26,7 +26,7 @@ pub(super) fn check(subject: &Subject) -> Finding {
         LoadOutcome::Ready(_) | LoadOutcome::Plaintext { .. } => {
             Finding::warning(ID, outcome.id(), saw, next)
         }
-        // A passphrase that this command was not given may be the daemon's.
+        // A passphrase that this command was not given may be the daemon's, and so may be its user.
         LoadOutcome::Refused(_) if daemon_has_it(subject) => Finding::ok(
             ID,
             format!("the running agent has read it; this command has not: {saw}"),
@@ -43,7 +43,7 @@ pub(super) fn check(subject: &Subject) -> Finding {
 fn daemon_has_it(subject: &Subject) -> bool {
     let needs_more = matches!(
         subject.outcome.id(),
-        "passphrase-missing" | "service-credential-missing"
+        "passphrase-missing" | "service-credential-missing" | "keyfile-wrong-owner"
     );
     needs_more
         && matches!(&subject.daemon, Daemon::Running(status) if status.credential.as_deref() == Some("ready"))

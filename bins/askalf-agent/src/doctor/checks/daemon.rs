@@ -1,6 +1,7 @@
 //! A daemon runs, and says that it is well.
 
 use askalf_agent_core::State;
+use askalf_agent_core::control::ControlError;
 use askalf_cli::ExitCode;
 
 use super::{Daemon, Finding, Subject};
@@ -10,6 +11,16 @@ pub(super) const ID: &str = "daemon";
 pub(super) fn check(subject: &Subject) -> Finding {
     let status = match &subject.daemon {
         Daemon::Running(status) => status,
+        // It holds the folder and does not listen.
+        Daemon::Silent(ControlError::NotRunning) => {
+            return Finding::problem(
+                ID,
+                ExitCode::Failed,
+                "control-socket-missing",
+                "an agent runs and cannot be asked: its control socket is not there",
+                "if it is not just starting, stop it with SIGTERM and start it anew",
+            );
+        }
         Daemon::Silent(error) => {
             return Finding::problem(
                 ID,

@@ -25,10 +25,10 @@ mod token;
 mod upgrade;
 
 use askalf_agent_core::{Examined, Layer};
+use askalf_cred::Home;
 
 use super::finding::Finding;
 use super::subject::{Daemon, Subject};
-use crate::vault::Vault;
 
 /// Judges everything.
 pub(super) fn judge(subject: &Subject) -> Vec<Finding> {
@@ -61,15 +61,11 @@ pub(super) fn judge(subject: &Subject) -> Vec<Finding> {
 }
 
 /// Repairs what is safe to repair: ids of checks, each with what was done.
-pub(super) async fn repair(vault: &Vault) -> Vec<(&'static str, String)> {
-    let home = vault.home().clone();
-    let repairs = move || {
-        let mut done = permissions::repair(&home);
-        done.extend(state_folder::repair(&home));
-        done.extend(leftovers::repair(&home));
-        done
-    };
-    tokio::task::spawn_blocking(repairs).await.unwrap_or_default()
+pub(super) fn repair(home: &Home) -> Vec<(&'static str, String)> {
+    let mut done = permissions::repair(home);
+    done.extend(state_folder::repair(home));
+    done.extend(leftovers::repair(home));
+    done
 }
 
 /// What was met on the way to the bridge; else a check that is skipped.
