@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
@@ -111,6 +111,23 @@ impl Agent {
     /// It does not start or end.
     pub fn pair(&self, url: &str, name: &str, key: &str) -> Result<Output> {
         self.run_with_input(&["pair", "-", "--url", url, "--name", name], key.as_bytes())
+    }
+
+    /// Runs a command on this folder that sees no other process of the machine, where the system grants that.
+    ///
+    /// # Errors
+    /// It does not start or end.
+    pub fn run_alone(&self, arguments: &[&str]) -> Result<Output> {
+        let alone = ["unshare", "--pid", "--fork", "--mount-proc"].map(str::to_owned);
+        let granted = Command::new(&alone[0])
+            .args(&alone[1..])
+            .arg("true")
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success());
+        let wrapper: &[String] = if granted { &alone } else { &[] };
+        let name = format!("askalf-agent {}", arguments.join(" "));
+        crate::command::run(&name, &mut self.command_by(wrapper, arguments), b"")
     }
 
     /// Starts a daemon without waiting for anything.

@@ -99,7 +99,7 @@ fn ensure_back(
 ) -> Result<String> {
     let paired = paired.expect_code(0)?;
     let expected = format!(
-        "Paired: the bridge at {} knows this device as {device}.\nThe running agent takes the new key now.\n",
+        "Paired: the bridge at {} knows this device as {device}.\nThe running agent takes it now.\n",
         bridge.url()
     );
     ensure!(

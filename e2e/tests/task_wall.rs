@@ -146,7 +146,7 @@ fn status_and_scan_say_whom_tasks_run_as() -> Result<()> {
     let agent = &mut behind.agent;
     ensure!(agent.status()?["tasks_run_as"] == TASK_USER.0);
     let shown = agent.run(&["status"])?.stdout;
-    ensure!(shown.contains("run as    bin\n"), "{shown}");
+    ensure!(shown.contains(", as the user bin\n"), "{shown}");
     let scan = agent.run(&["scan", "--json"])?.expect_code(0)?.json()?;
     ensure!(scan["tasksRunAs"] == TASK_USER.0, "{scan}");
     // Tools are asked for their version behind the wall.
@@ -159,7 +159,7 @@ fn status_and_scan_say_whom_tasks_run_as() -> Result<()> {
     agent.start()?;
     ensure!(agent.status()?["tasks_run_as"].is_null());
     let shown = agent.run(&["status"])?.stdout;
-    ensure!(shown.contains("run as    this user\n"), "{shown}");
+    ensure!(shown.contains(", as the agent's own user\n"), "{shown}");
     ensure!(agent.run(&["scan", "--json"])?.json()?["tasksRunAs"].is_null());
     Ok(())
 }

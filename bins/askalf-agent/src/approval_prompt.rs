@@ -90,19 +90,41 @@ fn ask(queue: &ApprovalQueue, request: &PendingApproval, number: u64) -> io::Res
 fn question(request: &PendingApproval, number: u64) -> String {
     let agent = request.agent.as_deref().unwrap_or("none");
     let mut text = format!("\nA task waits for an approval ({number}):\n");
-    for (name, value) in [
+    let arguments = numbered(&request.arguments);
+    let input = arguments.is_empty().then_some(("input", request.input.as_str()));
+    let fields = [
         ("execution", request.execution.as_str()),
         ("rule", &request.rule),
         ("executor", &request.executor),
         ("agent", agent),
         ("folder", &request.working_directory),
-        ("input", &request.input),
-    ] {
+    ];
+    let arguments = arguments.iter().map(|(name, value)| (name.as_str(), *value));
+    for (name, value) in fields.into_iter().chain(input).chain(arguments) {
         // Control characters could draw another question over this one.
         text.push_str(&format!("  {name:<10} {}\n", value.escape_debug()));
     }
     text.push_str(&format!("Run it? Type 'yes {number}' or 'no {number}': "));
     text
+}
+
+/// The parts of a named command, each by its place: nobody has to guess where one ends.
+pub(crate) fn numbered<'a>(arguments: &'a [String]) -> Vec<(String, &'a str)> {
+    let name = |index: usize| match index {
+        0 => "program".to_owned(),
+        number => format!("argument {number}"),
+    };
+    let parts = arguments.iter().enumerate();
+    let shown = |argument: &'a String| {
+        if argument.is_empty() {
+            "(empty)"
+        } else {
+            argument.as_str()
+        }
+    };
+    parts
+        .map(|(index, argument)| (name(index), shown(argument)))
+        .collect()
 }
 
 fn answer(line: &str, number: u64) -> Option<bool> {
@@ -185,10 +207,22 @@ mod tests {
             agent: None,
             working_directory: "/srv".to_owned(),
             input: "rm x\u{1b}[2K\rls\u{202e}".to_owned(),
+            arguments: Vec::new(),
             expires_at: 0,
         };
         let text = question(&request, 3);
         assert!(text.contains(r"rm x\u{1b}[2K\rls\u{202e}"), "{text}");
         assert!(text.ends_with("Type 'yes 3' or 'no 3': "));
+        let named = PendingApproval {
+            input: "git commit -m a b".to_owned(),
+            arguments: ["git", "commit", "-m", "a b"].map(str::to_owned).to_vec(),
+            ..request
+        };
+        let text = question(&named, 3);
+        assert!(
+            text.contains("  program    git\n  argument 1 commit\n  argument 2 -m\n  argument 3 a b\n"),
+            "{text}"
+        );
+        assert!(!text.contains("input"), "{text}");
     }
 }

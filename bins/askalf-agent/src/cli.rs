@@ -60,6 +60,7 @@ First steps:
   askalf-agent pair - --url ws://127.0.0.1:3005 < key.txt  or bring a key; it is proved against the bridge and sealed
   askalf-agent daemon                                      connect and run tasks
   askalf-agent status                                      what the agent is doing, and why
+  askalf-agent doctor                                      what is wrong, and what to do about it
 
 Exit codes: 0 done, 1 failed, 2 usage, 69 bridge unavailable, 75 try again later, 77 permission,
 78 configuration or re-pair required.";
@@ -71,11 +72,13 @@ pub(crate) enum Command {
     /// Give this device a new key, or its first
     Pair(Pair),
     /// Connect and run tasks, in the foreground
-    Daemon,
+    Daemon(Daemon),
     /// Show what the agent does, and why
     Status(Status),
     /// Show what this device tells a bridge of itself: tools, executors, figures
     Scan(Scan),
+    /// Find out what is wrong, from the files to the bridge, and what to do about it
+    Doctor(Doctor),
     /// Stop the daemon; the credential stays
     Disconnect,
     /// Have the system start the agent, with the machine or with your session
@@ -204,6 +207,28 @@ pub(crate) struct Proof {
     /// Take a key of unknown shape, even one that looks like sealed text
     #[arg(long)]
     pub opaque_key: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Daemon {
+    /// File for the log in the place of standard error; at 4 MiB it becomes FILE.1, and at most 4 files are kept
+    #[arg(long, env = "ASKALF_LOG_FILE", value_name = "FILE", hide_env_values = true)]
+    pub log_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+
+    /// Repair what is safe to repair, and say what was done; the credential is never touched
+    #[arg(long)]
+    pub fix: bool,
+
+    /// Write a report for whoever helps to a new file, without secrets
+    #[arg(long, value_name = "FILE")]
+    pub bundle: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

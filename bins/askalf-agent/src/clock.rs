@@ -6,7 +6,12 @@ use askalf_bridge_auth::UnixMillis;
 
 /// Milliseconds since the Unix epoch; 0 on a machine whose clock is before it.
 pub(crate) fn unix_ms() -> u64 {
-    u64::try_from(UnixMillis::from_system_time(SystemTime::now()).0).unwrap_or(0)
+    unix_ms_of(SystemTime::now())
+}
+
+/// The same of another moment.
+pub(crate) fn unix_ms_of(time: SystemTime) -> u64 {
+    u64::try_from(UnixMillis::from_system_time(time).0).unwrap_or(0)
 }
 
 /// A time of the wall clock as people read it: RFC 3339, in UTC.

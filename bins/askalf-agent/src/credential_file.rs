@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use askalf_agent_core::{
-    CredentialRotation, CredentialSource, LoadedCredential, NoCredential, NoCredentialKind, Proxies,
+    CredentialRotation, CredentialSource, LoadedCredential, NoCredential, NoCredentialKind, Proxies, Route,
 };
 use askalf_bridge_auth::Token;
 use askalf_cred::{
@@ -11,7 +11,7 @@ use askalf_cred::{
     stamp,
 };
 
-use crate::route::{FileStamp, route, stamps};
+use crate::route::{FileStamp, ROUTE_FIELDS, RouteFault, route, stamps};
 
 /// What the environment gives a daemon that has no file.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +39,8 @@ struct Seen {
     /// Files that the config names.
     files: Vec<FileStamp>,
     generation: u64,
+    /// The way that was read last, and from what: the same way is the same object, so that the driver sees whether it changed.
+    way: Option<(AgentConfig, Vec<FileStamp>, Arc<Route>)>,
 }
 
 impl CredentialFile {
@@ -48,6 +50,7 @@ impl CredentialFile {
             config: stamp(&home),
             files: Vec::new(),
             generation: 1,
+            way: None,
         });
         let options = LoadOptions::default().keys(keys);
         Self {
@@ -123,8 +126,9 @@ impl CredentialFile {
         };
         config.url = Some(url.clone());
         // Before they are read, for the same reason.
-        self.seen().files = stamps(&config);
-        let route = route(&config, &self.proxies).map_err(|fault| NoCredential {
+        let files = stamps(&config);
+        self.seen().files.clone_from(&files);
+        let route = self.way(&config, files).map_err(|fault| NoCredential {
             kind: NoCredentialKind::LocalFault,
             id: fault.id.to_owned(),
             problem: fault.problem,
@@ -135,13 +139,44 @@ impl CredentialFile {
             token,
             url,
             insecure: config.insecure,
-            route: Arc::new(route),
+            route,
             generation,
         })
     }
 
+    fn way(&self, config: &AgentConfig, files: Vec<FileStamp>) -> Result<Arc<Route>, RouteFault> {
+        let config = fields_of_the_way(config);
+        if let Some((known, stamps, way)) = &self.seen().way
+            && (known, stamps) == (&config, &files)
+        {
+            return Ok(Arc::clone(way));
+        }
+        let way = Arc::new(route(&config, &self.proxies)?);
+        self.seen().way = Some((config, files, Arc::clone(&way)));
+        Ok(way)
+    }
+
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What of a config leads to the bridge.
+fn fields_of_the_way(config: &AgentConfig) -> AgentConfig {
+    let misread = config
+        .extra
+        .iter()
+        .filter(|(name, _)| ROUTE_FIELDS.contains(&name.as_str()));
+    AgentConfig {
+        url: config.url.clone(),
+        ca_file: config.ca_file.clone(),
+        tls_pins: config.tls_pins.clone(),
+        cf_access_id: config.cf_access_id.clone(),
+        cf_access_secret_file: config.cf_access_secret_file.clone(),
+        extra: misread
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
+        ..AgentConfig::default()
     }
 }
 

@@ -1,18 +1,18 @@
 //! `daemon`: takes the home for itself, wires the parts together and runs until it is told to stop.
 
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 #[cfg(target_os = "linux")]
 use askalf_agent_core::Pulse;
 use askalf_agent_core::control;
 use askalf_agent_core::journal::JournalFile;
-use askalf_agent_core::{AgentOptions, AgentStatus, ApprovalQueue, Command};
-use askalf_cli::{ExitCode, StopRequests, private_folder};
-use askalf_cred::{AgentConfig, Home};
+use askalf_agent_core::{AgentOptions, AgentStatus, ApprovalQueue, Command, Proxies};
+use askalf_cli::{ExitCode, ReloadRequests, StopRequests, private_folder};
+use askalf_cred::Home;
 use askalf_exec::sweep_credential_folders;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::spawn_blocking;
 
 use crate::approval_prompt;
@@ -20,13 +20,12 @@ use crate::control_socket;
 use crate::credential_file::{CredentialFile, FromEnvironment};
 use crate::device_id_file::DeviceIdFile;
 use crate::environment;
-use crate::executors::executors;
-use crate::facts::{Probe, identity};
 use crate::guard::{audit_log, guard};
 use crate::home_lock;
 use crate::redaction;
+use crate::reload::Reloaded;
+use crate::run_record::RunRecord;
 use crate::start::start;
-use crate::task_limits;
 use crate::task_place::{TaskPlace, credential_folders};
 use crate::vault::Vault;
 #[cfg(target_os = "linux")]
@@ -35,14 +34,31 @@ use crate::{sd_notify::Notifier, service_manager::report};
 /// Tasks at once where nothing is configured, as in the agents before this one.
 pub(crate) const DEFAULT_CONCURRENT: u32 = 2;
 
-pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
+pub(crate) async fn daemon(vault: &Vault, log_file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     let home = vault.home();
     let proxies = environment::proxies()?;
     let place = TaskPlace::from_environment()?;
     vault.create()?;
     let _lock = home_lock::take(home).await?;
+    let record = Arc::new(RunRecord::begin(home, log_file).await);
+    let outcome = run(vault, &place, proxies, &record).await;
+    match &outcome {
+        Ok(_) => record.end(None).await,
+        Err(error) => record.end(Some(&format!("{error:#}"))).await,
+    }
+    outcome
+}
+
+async fn run(
+    vault: &Vault,
+    place: &TaskPlace,
+    proxies: Proxies,
+    record: &Arc<RunRecord>,
+) -> anyhow::Result<ExitCode> {
+    let home = vault.home();
     let secrets = redaction::secrets(home)?;
-    let mut stop = StopRequests::new().context("signals cannot be caught")?;
+    let stop = StopRequests::new().context("signals cannot be caught")?;
+    let reloads = ReloadRequests::new().context("signals cannot be caught")?;
     let listener = control_socket::listen(home)?;
 
     let (commands, received) = mpsc::channel(16);
@@ -50,6 +66,7 @@ pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
         env!("CARGO_PKG_VERSION"),
         crate::clock::unix_ms(),
     ));
+    let (asked, requests) = mpsc::channel(16);
     let approvals = ApprovalQueue::default();
     approval_prompt::start(&approvals);
     let control = listener.map(|listener| {
@@ -57,17 +74,18 @@ pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
             listener,
             control_socket::options(approvals.clone()),
             statuses,
-            commands.clone(),
+            asked,
         ))
     });
-    tokio::spawn(async move {
-        loop {
-            stop.next().await;
-            if commands.send(Command::Stop).await.is_err() {
-                return;
-            }
-        }
-    });
+    let reload = Arc::new(Notify::new());
+    tokio::spawn(pass_on(
+        stop,
+        reloads,
+        requests,
+        commands.clone(),
+        Arc::clone(&reload),
+        Arc::clone(record),
+    ));
 
     let (config, keys) = start(vault).await?;
     // What a killed daemon left behind goes before any task runs, while the lock is held.
@@ -75,11 +93,15 @@ pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
     let _swept = spawn_blocking(move || sweep_credential_folders(&leftovers)).await;
     let audit = audit_log(home);
     let heads = audit.heads();
-    let guard = guard(home, &place, approvals, audit);
-    let executors = executors(home, &place, &task_limits::configured(&config)?, &secrets)?
-        .into_iter()
-        .map(|executor| guard.around(executor))
-        .collect();
+    let guard = guard(home, place, approvals, audit);
+    let parts = Reloaded {
+        home: home.clone(),
+        place: place.clone(),
+        keys: keys.clone(),
+        secrets: secrets.clone(),
+        guard,
+    };
+    let settings = parts.settings(&config)?;
     let credentials = CredentialFile::new(
         home.clone(),
         keys,
@@ -89,9 +111,20 @@ pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
         },
         proxies,
     );
-    let mut options = options(&config);
-    options.audit_head = Some(heads);
-    options.tasks_run_as = place.other_user().map(str::to_owned);
+    let (changes, changed) = watch::channel(None);
+    #[cfg_attr(
+        not(target_os = "linux"),
+        allow(unused_mut, reason = "changed where there are service managers")
+    )]
+    let mut options = AgentOptions {
+        probe: settings.probe.clone(),
+        max_concurrent: settings.max_concurrent,
+        default_timeout: settings.default_timeout,
+        audit_head: Some(heads),
+        settings: Some(changed),
+        tasks_run_as: place.other_user().map(str::to_owned),
+        ..AgentOptions::new(settings.facts.clone())
+    };
     // Lock, config and control socket are held: the start is complete, whatever becomes of the bridge.
     #[cfg(target_os = "linux")]
     let service_manager = match Notifier::new(&environment::service_manager()) {
@@ -105,10 +138,11 @@ pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
             None
         }
     };
+    tokio::spawn(parts.follow(reload, changes, commands));
     askalf_agent_core::run(
         options,
         redaction::covered(credentials, &secrets),
-        executors,
+        settings.executors,
         Arc::new(journal(home)),
         Arc::new(DeviceIdFile::new(home)),
         received,
@@ -128,16 +162,42 @@ pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::Done)
 }
 
-fn options(config: &AgentConfig) -> AgentOptions {
-    let name = config.device_name.clone();
-    // The driver looks at the rest before it tells a bridge anything.
-    let mut options = AgentOptions::new(identity(name.clone()));
-    options.probe = Some(Arc::new(Probe::new(name)));
-    options.max_concurrent = config.max_concurrent.unwrap_or(DEFAULT_CONCURRENT);
-    if let Some(timeout) = config.execution_timeout_ms {
-        options.default_timeout = Duration::from_millis(timeout);
+/// Passes on what signals and the control socket ask for. A reload is done beside, so that a disk that hangs holds up no stop.
+async fn pass_on(
+    mut stop: StopRequests,
+    mut reloads: ReloadRequests,
+    mut requests: mpsc::Receiver<Command>,
+    commands: mpsc::Sender<Command>,
+    reload: Arc<Notify>,
+    record: Arc<RunRecord>,
+) {
+    loop {
+        let command = tokio::select! {
+            () = stop.next() => {
+                record.asked_by("a signal");
+                Command::Stop
+            }
+            () = reloads.next() => {
+                tracing::info!("told to read the configuration again");
+                reload.notify_one();
+                continue;
+            }
+            // Without a control socket nobody asks over it.
+            Some(request) = requests.recv() => match request {
+                Command::CredentialChanged => {
+                    reload.notify_one();
+                    continue;
+                }
+                Command::Stop | Command::Drain => {
+                    record.asked_by("'askalf-agent disconnect'");
+                    request
+                }
+            },
+        };
+        if commands.send(command).await.is_err() {
+            return;
+        }
     }
-    options
 }
 
 /// The execution journal; the home is this process's alone.

@@ -104,10 +104,14 @@ fn taken(home: &Home) -> Failure {
 
 /// ` (process N)`, where the file tells.
 fn process(home: &Home) -> String {
+    holding_process(home).map_or_else(String::new, |pid| format!(" (process {pid})"))
+}
+
+/// The process that had the home last, where the file tells. It is for people: nothing may be decided by it.
+pub(crate) fn holding_process(home: &Home) -> Option<u32> {
     let mut pid = String::new();
-    let read = File::open(home.lock_path()).and_then(|file| file.take(16).read_to_string(&mut pid));
-    match read {
-        Ok(_) if !pid.trim().is_empty() => format!(" (process {})", askalf_cli::one_line(pid.trim())),
-        Ok(_) | Err(_) => String::new(),
-    }
+    File::open(home.lock_path())
+        .and_then(|file| file.take(16).read_to_string(&mut pid))
+        .ok()?;
+    pid.trim().parse().ok()
 }

@@ -11,6 +11,7 @@ mod credential_file;
 mod credential_rotation;
 mod daemon;
 mod device_id_file;
+mod doctor;
 mod environment;
 mod executors;
 mod facts;
@@ -20,7 +21,9 @@ mod machine_facts;
 mod pair_nonce_file;
 mod passphrase_input;
 mod redaction;
+mod reload;
 mod route;
+mod run_record;
 mod runner;
 #[cfg(target_os = "linux")]
 mod sd_notify;
@@ -29,6 +32,7 @@ mod service;
 mod service_home;
 #[cfg(target_os = "linux")]
 mod service_manager;
+mod service_state;
 mod shell;
 mod start;
 mod task_limits;
@@ -74,16 +78,15 @@ fn run(
     mut command: Command,
 ) -> anyhow::Result<askalf_cli::ExitCode> {
     let filter = environment::variable("ASKALF_LOG");
-    let filter = match command {
-        Command::Daemon => filter,
+    let plain = environment::variable("NO_COLOR").is_some();
+    let (filter, file) = match &command {
+        Command::Daemon(arguments) => (filter, arguments.log_file.as_deref()),
         // Commands speak through their exit code and messages; their logs are for those who ask.
-        _ => filter.or_else(|| Some("warn".to_owned())),
+        _ => (filter.or_else(|| Some("warn".to_owned())), None),
     };
-    init_logs(filter.as_deref(), environment::variable("NO_COLOR").is_some()).map_err(|error| {
-        Failure::new(askalf_cli::ExitCode::Usage, error)
-            .hint("set ASKALF_LOG to error, warn, info, debug or trace")
-    })?;
-    if matches!(command, Command::Daemon) {
+    let _last_lines = init_logs(filter.as_deref(), plain, file)
+        .map_err(|error| Failure::new(error.exit_code(), &error).hint(error.hint()))?;
+    if matches!(command, Command::Daemon(_)) {
         // Before anything secret is read. What the environment holds of it stays out of sight of tasks too.
         if let Err(error) = harden_process() {
             tracing::warn!("{error}. {}", error.hint());
@@ -96,7 +99,8 @@ fn run(
     match command {
         Command::Connect(arguments) => block_on(commands::connect(vault, arguments)),
         Command::Pair(arguments) => block_on(commands::pair(vault, arguments)),
-        Command::Daemon => block_on(daemon::daemon(&vault)),
+        Command::Daemon(arguments) => block_on(daemon::daemon(&vault, arguments.log_file)),
+        Command::Doctor(arguments) => block_on(doctor::doctor(&vault, &arguments)),
         Command::Status(arguments) => block_on(commands::status(&vault, arguments)),
         Command::Disconnect => block_on(commands::disconnect(vault.home())),
         Command::Redact => commands::redact(vault.home()),

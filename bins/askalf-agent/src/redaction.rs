@@ -18,6 +18,11 @@ const RULES: &str = "redaction.txt";
 /// The built-in kinds and the rules of this home. A file of rules that cannot be read is a failure, not none: it was written to
 /// be kept.
 pub(crate) fn secrets(home: &Home) -> Result<Secrets, Failure> {
+    rules(home).map(|rules| Secrets::new(&rules))
+}
+
+/// The rules of this home; none where there is no file.
+pub(crate) fn rules(home: &Home) -> Result<RedactionRules, Failure> {
     let path = home.path().join(RULES);
     let failure =
         |problem: String| Failure::new(ExitCode::Configuration, format!("{}: {problem}", path.display()));
@@ -32,14 +37,12 @@ pub(crate) fn secrets(home: &Home) -> Result<Secrets, Failure> {
                 .read_to_string(&mut text)
                 .map_err(|error| failure(error.kind().to_string()).hint("write the rules as UTF-8 text"))?;
         }
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Secrets::default()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(RedactionRules::default()),
         Err(error) => {
             return Err(failure(error.kind().to_string()).hint("let the agent's user read the file"));
         }
     }
-    RedactionRules::parse(&text)
-        .map(|rules| Secrets::new(&rules))
-        .map_err(|error| failure(error.to_string()).hint(error.hint()))
+    RedactionRules::parse(&text).map_err(|error| failure(error.to_string()).hint(error.hint()))
 }
 
 /// Yields what `source` does, covered before anybody has it.

@@ -115,7 +115,8 @@ enum Role {
 
 fn role(command: &Command) -> Role {
     match command {
-        Command::Daemon
+        Command::Daemon(_)
+        | Command::Completions { .. }
         | Command::InstallService(_)
         | Command::UninstallService(_)
         | Command::Recovery
@@ -123,6 +124,7 @@ fn role(command: &Command) -> Role {
         Command::Approvals(_) => Role::Root,
         Command::Connect(_)
         | Command::Pair(_)
+        | Command::Doctor(_)
         | Command::Status(_)
         | Command::Disconnect
         | Command::Redact

@@ -116,6 +116,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
 
+    /// File for the log in the place of standard error; at 4 MiB it becomes FILE.1, and at most 4 files are kept
+    #[arg(long, env = "ASKALF_LOG_FILE", value_name = "FILE", hide_env_values = true)]
+    pub log_file: Option<PathBuf>,
+
     /// Print the address that was bound as one line on standard output
     #[arg(long)]
     pub print_address: bool,

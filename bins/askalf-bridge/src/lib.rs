@@ -46,15 +46,17 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<askalf_cli::ExitCode> {
     let environment = |name: &str| std::env::var(name).ok();
     let filter = environment("ASKALF_LOG");
-    let filter = match cli.command {
-        Command::Serve(_) => filter,
+    let (filter, file) = match &cli.command {
+        Command::Serve(arguments) => (filter, arguments.log_file.clone()),
         // Commands speak through their exit code and messages; their logs are for those who ask.
-        _ => filter.or_else(|| Some("warn".to_owned())),
+        _ => (filter.or_else(|| Some("warn".to_owned())), None),
     };
-    init_logs(filter.as_deref(), environment("NO_COLOR").is_some()).map_err(|error| {
-        Failure::new(askalf_cli::ExitCode::Usage, error)
-            .hint("set ASKALF_LOG to error, warn, info, debug or trace")
-    })?;
+    let _last_lines = init_logs(
+        filter.as_deref(),
+        environment("NO_COLOR").is_some(),
+        file.as_deref(),
+    )
+    .map_err(|error| Failure::new(error.exit_code(), &error).hint(error.hint()))?;
     if matches!(cli.command, Command::Serve(_)) {
         // Before the secret and the TLS key are read, and before any token comes.
         if let Err(error) = harden_process() {

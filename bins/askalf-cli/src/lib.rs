@@ -7,6 +7,7 @@ mod colour;
 mod command_line;
 mod exit_code;
 mod failure;
+mod log_file;
 mod logs;
 mod private_files;
 mod progress;
@@ -20,7 +21,8 @@ pub use command_line::{
 };
 pub use exit_code::ExitCode;
 pub use failure::{Failure, report, warn};
-pub use logs::{LogFilterError, init_logs};
+pub use log_file::{LOG_FILE_BYTES, LOG_FILES, LogFileGuard};
+pub use logs::{LogError, init_logs};
 pub use private_files::{owner, permission_bits, private_file, private_folder, sync_folder_of};
 pub use progress::with_progress;
 pub use secret_input::{read_secret, read_token};

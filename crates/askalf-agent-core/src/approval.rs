@@ -31,8 +31,12 @@ pub struct PendingApproval {
     pub agent: Option<String>,
     /// Folder it would run in.
     pub working_directory: String,
-    /// What it would do.
+    /// What it would do. Of a named command the arguments in one line; `arguments` has them apart.
     pub input: String,
+    /// The program and its arguments, where a named command runs: where one ends and the next begins is not to be seen in `input`.
+    /// Empty in a listing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<String>,
     /// When it is refused by itself, in milliseconds since the Unix epoch.
     pub expires_at: u64,
 }
@@ -103,6 +107,7 @@ pub struct Undecided;
 ///     agent: None,
 ///     working_directory: "/srv".into(),
 ///     input: "make deploy".into(),
+///     arguments: Vec::new(),
 ///     expires_at: 0,
 /// };
 /// let asked = queue.ask(request, Duration::from_secs(60));
@@ -141,7 +146,8 @@ impl ApprovalQueue {
     /// [`NotAsked`].
     pub async fn ask(&self, request: PendingApproval, patience: Duration) -> Result<Verdict, NotAsked> {
         let texts = [&request.input, &request.working_directory, &request.rule];
-        if texts.into_iter().map(|text| json_len(text)).sum::<usize>() > MAX_SHOWN {
+        let texts = texts.into_iter().chain(&request.arguments);
+        if texts.map(|text| json_len(text)).sum::<usize>() > MAX_SHOWN {
             return Err(NotAsked::TooLong);
         }
         let execution = request.execution.clone();
@@ -179,6 +185,7 @@ impl ApprovalQueue {
                 agent: request.agent.as_deref().map(clip),
                 working_directory: clip(&request.working_directory),
                 input: clip(&request.input),
+                arguments: Vec::new(),
                 expires_at: request.expires_at,
             })
             .collect()
@@ -250,6 +257,7 @@ mod tests {
             agent: Some("a".repeat(256)),
             working_directory: "/srv".to_owned(),
             input: input.to_owned(),
+            arguments: Vec::new(),
             expires_at: 1,
         }
     }

@@ -12,6 +12,7 @@ mod probe;
 mod rotation;
 mod route;
 mod runner;
+mod settings;
 mod status;
 mod task;
 mod timings;
@@ -21,8 +22,8 @@ pub use approval::{ApprovalQueue, MAX_APPROVALS, MAX_SHOWN, NotAsked, PendingApp
 pub use askalf_proto::AuditHead;
 pub use credential::{CredentialSource, LoadedCredential, NoCredential, NoCredentialKind};
 pub use driver::{
-    AgentOptions, DeviceIdError, DeviceIdStore, Pulse, RedeemError, Redeemed, Redemption, Verification,
-    Verified, VerifyError, VerifyErrorKind, redeem, run, verify,
+    AgentOptions, DeviceIdError, DeviceIdStore, Examination, Examined, Layer, Pulse, RedeemError, Redeemed,
+    Redemption, Verification, Verified, VerifyError, VerifyErrorKind, examine, redeem, run, verify,
 };
 pub use endpoint::{Endpoint, EndpointError};
 pub use facts::DeviceFacts;
@@ -36,6 +37,7 @@ pub use route::{
 pub use runner::{
     CommandSpec, Ended, ExitStatus, PrivateFolder, Runner, RunnerError, RunnerEvent, RunningCommand,
 };
+pub use settings::AgentSettings;
 pub use status::AgentStatus;
 pub use task::{CancelHandle, CancelSignal, Executor, OutputChunk, Task, TaskEnd, TaskOutput};
 pub use timings::Timings;

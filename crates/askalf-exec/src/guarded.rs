@@ -292,6 +292,7 @@ impl Guard {
                 Some(argv) => argv.join(" "),
                 None => task.input.clone(),
             },
+            arguments: decision.command.clone().unwrap_or_default(),
             expires_at: (self.options.unix_ms)().saturating_add(wait),
         }
     }
@@ -313,6 +314,10 @@ impl Guard {
             () = cancel.cancelled() => None,
             verdict = self.options.approvals.ask(shown, patience) => Some(verdict),
         };
+        let not_asked = match &verdict {
+            Some(Err(not_asked)) => Some(not_asked.id().to_owned()),
+            _ => None,
+        };
         let (event, by, outcome) = match verdict {
             Some(Ok(Verdict::Approved(by))) => (Event::ApprovalGiven, Some(by), Ok(())),
             Some(Ok(Verdict::Denied(by))) => (
@@ -329,7 +334,7 @@ impl Guard {
                 ))),
             ),
             Some(Err(not_asked)) => (
-                Event::ApprovalExpired,
+                Event::ApprovalNotAsked,
                 None,
                 Err(KeptOut::refused(format!("{not_asked}. {}", not_asked.hint()))),
             ),
@@ -344,6 +349,7 @@ impl Guard {
         };
         let record = AuditRecord {
             by,
+            rule: not_asked,
             ..traits.record(event)
         };
         if outcome.is_ok() {

@@ -307,6 +307,38 @@ async fn a_denied_a_cancelled_and_an_unanswered_task_do_not_run() {
     );
 }
 
+#[tokio::test]
+async fn what_could_not_be_asked_for_is_recorded_as_that() {
+    let device = Device::new(Some(ASK));
+    let end = device.run(task(&"x".repeat(64 * 1024))).await;
+    assert!(
+        end.error
+            .unwrap()
+            .starts_with("the task is too long to be shown whole"),
+        "it names why"
+    );
+    assert_eq!(device.events(), ["opened", "asked", "approval-not-asked"]);
+    let rule = device.audit()[2].record.rule.clone();
+    assert_eq!(rule.as_deref(), Some("approval-too-long"));
+}
+
+#[tokio::test]
+async fn a_named_command_is_shown_with_its_arguments_apart() {
+    let policy = r#"{"version":1,"default":"allow","rules":[{"name":"deploys","effect":"ask","command":"deploy"}],
+        "commands":{"deploy":["/bin/echo","a b","","c"]}}"#;
+    let device = Device::new(Some(policy));
+    let decided = async {
+        assert!(waiting(&device).await.arguments.is_empty(), "a listing is short");
+        let shown = device.approvals.find("e1").unwrap();
+        assert_eq!(shown.arguments, ["/bin/echo", "a b", "", "c"]);
+        device
+            .approvals
+            .decide("e1", Verdict::Denied("user 0".to_owned()))
+            .unwrap();
+    };
+    tokio::join!(device.run(task("deploy")), decided);
+}
+
 /// A folder on a disk that hangs holds a thread; the task ends all the same.
 #[test]
 fn a_task_that_a_disk_holds_up_ends_by_its_cancel_and_by_its_time() {

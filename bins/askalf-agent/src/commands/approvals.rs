@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::ask::ask;
 use super::{ANSWER_PATIENCE, show_json};
+use crate::approval_prompt::numbered;
 use crate::cli::{Approvals, ApprovalsCommand};
 use crate::clock::{date, unix_ms};
 
@@ -124,15 +125,18 @@ fn asked<T>(answer: Option<Result<T, ControlError>>) -> Result<T, Failure> {
 /// What a person reads before they decide: every character of it, none of which can move the cursor.
 fn describe(request: &PendingApproval) -> String {
     let mut text = String::new();
-    for (name, value) in [
+    let arguments = numbered(&request.arguments);
+    let input = arguments.is_empty().then_some(("input", request.input.as_str()));
+    let fields = [
         ("execution", request.execution.as_str()),
         ("rule", &request.rule),
         ("executor", &request.executor),
         ("agent", request.agent.as_deref().unwrap_or_default()),
         ("folder", &request.working_directory),
         ("until", &date(request.expires_at)),
-        ("input", &request.input),
-    ] {
+    ];
+    let arguments = arguments.iter().map(|(name, value)| (name.as_str(), *value));
+    for (name, value) in fields.into_iter().chain(input).chain(arguments) {
         if !value.is_empty() {
             text.push_str(&format!("{name:<10} {}\n", value.escape_debug()));
         }

@@ -154,8 +154,6 @@ struct Present {
     vault: Vault,
     config: AgentConfig,
     mode: SealMode,
-    /// See [`facts`]: as they were before the command.
-    before: (Option<String>, Option<u32>, Option<u64>),
 }
 
 impl Present {
@@ -189,13 +187,7 @@ impl Present {
         } else {
             mode
         };
-        let before = facts(&config);
-        Ok(Self {
-            vault,
-            config,
-            mode,
-            before,
-        })
+        Ok(Self { vault, config, mode })
     }
 
     /// The bridge: the one that is named, else the one that is set up.
@@ -307,14 +299,12 @@ impl Present {
             vault,
             mut config,
             mode,
-            before,
         } = self;
         config.url = Some(url.clone());
         config.insecure |= proof.insecure;
         if name.is_some() {
             config.device_name = name;
         }
-        let restart = facts(&config) != before;
         vault.create()?;
 
         let route = route(&config, &environment::proxies()?).map_err(Failure::from)?;
@@ -341,7 +331,7 @@ impl Present {
             }
             None => print("The key is kept; it was not proved against a bridge.\n")?,
         }
-        nudge_daemon(vault.home(), restart).await
+        nudge_daemon(vault.home()).await
     }
 }
 
@@ -357,15 +347,6 @@ fn absolute(file: &Path) -> Result<String, Failure> {
         )
         .hint("move the file to a path of plain characters")
     })
-}
-
-/// What a running agent takes from its config at its start alone.
-fn facts(config: &AgentConfig) -> (Option<String>, Option<u32>, Option<u64>) {
-    (
-        config.device_name.clone(),
-        config.max_concurrent,
-        config.execution_timeout_ms,
-    )
 }
 
 /// What a person should know of a save beside its success.
@@ -390,12 +371,9 @@ pub(super) fn tell_saved(saved: &Saved) -> anyhow::Result<()> {
 }
 
 /// Lets a running agent take the new key at once.
-async fn nudge_daemon(home: &Home, restart: bool) -> anyhow::Result<ExitCode> {
+async fn nudge_daemon(home: &Home) -> anyhow::Result<ExitCode> {
     match control::reload(&home.socket_path(), ANSWER_PATIENCE).await {
-        Ok(()) if restart => print(
-            "The running agent takes the new key now; name, concurrency and time-out count from its next start.\n",
-        )?,
-        Ok(()) => print("The running agent takes the new key now.\n")?,
+        Ok(()) => print("The running agent takes it now.\n")?,
         Err(ControlError::NotRunning) => {
             print(&format!("Start the agent with: {}\n", start_command(home.path())))?
         }

@@ -12,7 +12,7 @@ use askalf_proto::MAX_FRAME_IN;
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use http::{HeaderValue, Request, header};
+use http::{HeaderMap, HeaderValue, Request, header};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
@@ -58,7 +58,8 @@ pub(crate) trait Dial: Send + Sync {
 pub(crate) struct Target {
     pub(crate) endpoint: Endpoint,
     route: Arc<Route>,
-    authorization: HeaderValue,
+    /// Absent where nobody is to be let in.
+    authorization: Option<HeaderValue>,
     version: Option<HeaderValue>,
     name: Option<HeaderValue>,
     pub(crate) cleaner: Cleaner,
@@ -76,20 +77,41 @@ impl Target {
         let bearer = format!("Bearer {}", token.header_value()?);
         let mut authorization = HeaderValue::try_from(bearer).map_err(|_| TokenError::NotHeaderSafe)?;
         authorization.set_sensitive(true);
-        // Courtesies: what a header cannot carry is left out.
-        let courtesy = |text: &str| HeaderValue::from_str(text).ok().filter(|_| !text.is_empty());
-        let mut cleaner = Cleaner::new(token.clone());
-        if let Some(gateway) = &route.gateway {
-            cleaner = cleaner.and(gateway.secret().clone());
-        }
-        Ok(Self {
+        let mut target = Self::anonymous(endpoint, route, facts);
+        target.authorization = Some(authorization);
+        target.cleaner = target.cleaner.and(token.clone());
+        Ok(target)
+    }
+
+    /// The same without a key: for a look at the way alone.
+    pub(crate) fn anonymous(endpoint: Endpoint, route: Arc<Route>, facts: &DeviceFacts) -> Self {
+        let cleaner = match &route.gateway {
+            Some(gateway) => Cleaner::new(gateway.secret().clone()),
+            None => Cleaner::default(),
+        };
+        let mut target = Self {
             endpoint,
             route,
-            authorization,
-            version: courtesy(&facts.version),
-            name: facts.name.as_deref().and_then(courtesy),
+            authorization: None,
+            version: None,
+            name: None,
             cleaner,
-        })
+        };
+        target.introduce(facts);
+        target
+    }
+
+    /// Calls the device so from now on.
+    pub(crate) fn introduce(&mut self, facts: &DeviceFacts) {
+        self.version = courtesy(&facts.version);
+        self.name = facts.name.as_deref().and_then(courtesy);
+    }
+
+    /// Whether it is the same bridge by the same way, with the same key.
+    pub(crate) fn leads_as(&self, other: &Self) -> bool {
+        self.endpoint == other.endpoint
+            && self.authorization == other.authorization
+            && Arc::ptr_eq(&self.route, &other.route)
     }
 
     /// The same bridge by the same way, with another key.
@@ -106,8 +128,10 @@ impl Target {
             .header(header::CONNECTION, "Upgrade")
             .header(header::UPGRADE, "websocket")
             .header(header::SEC_WEBSOCKET_VERSION, "13")
-            .header(header::SEC_WEBSOCKET_KEY, generate_key())
-            .header(header::AUTHORIZATION, &self.authorization);
+            .header(header::SEC_WEBSOCKET_KEY, generate_key());
+        if let Some(authorization) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
         if let Some(version) = &self.version {
             request = request.header("X-Agent-Version", version);
         }
@@ -123,6 +147,16 @@ impl Target {
 
     /// Dials and upgrades.
     pub(crate) async fn open(&self, dialer: &dyn Dial, timings: &Timings) -> Result<Socket, Fault> {
+        self.open_noting(dialer, timings, &mut HeaderMap::new()).await
+    }
+
+    /// The same; `answered` gets the headers of whatever answered the upgrade request.
+    pub(crate) async fn open_noting(
+        &self,
+        dialer: &dyn Dial,
+        timings: &Timings,
+        answered: &mut HeaderMap,
+    ) -> Result<Socket, Fault> {
         let stream = dialer.dial(&self.endpoint, &self.route, timings).await?;
         let request = self.request().map_err(|error| Fault::NotWebSocket {
             detail: self.cleaner.text(&error.to_string()),
@@ -135,8 +169,16 @@ impl Target {
             .max_message_size(Some(MAX_FRAME_IN));
         let upgrade = client_async_with_config(request, stream, Some(config));
         match within(timings.handshake, Wait::Upgrade, upgrade.boxed()).await? {
-            Ok((socket, _answer)) => Ok(socket),
-            Err(error) => Err(self.upgrade_fault(&error)),
+            Ok((socket, answer)) => {
+                answered.clone_from(answer.headers());
+                Ok(socket)
+            }
+            Err(error) => {
+                if let Error::Http(answer) = &error {
+                    answered.clone_from(answer.headers());
+                }
+                Err(self.upgrade_fault(&error))
+            }
         }
     }
 
@@ -179,4 +221,9 @@ pub(super) async fn within<T>(limit: Duration, waited_for: Wait, work: BoxFuture
         waited_for,
         waited: limit,
     })
+}
+
+/// What a header cannot carry is left out.
+fn courtesy(text: &str) -> Option<HeaderValue> {
+    HeaderValue::from_str(text).ok().filter(|_| !text.is_empty())
 }

@@ -23,8 +23,8 @@ use super::{AgentOptions, DeviceIdStore, Parts, Pulse};
 use crate::journal::{Committed, Held, JournalError, Record};
 use crate::machine::{Action, Command, Event, Fault, Machine, MachineConfig, Moment, Oddity, SocketId};
 use crate::{
-    AgentStatus, AuditHead, CredentialSource, DeviceLoad, Endpoint, LoadedCredential, NoCredential,
-    NoCredentialKind, Scan,
+    AgentSettings, AgentStatus, AuditHead, CredentialSource, DeviceLoad, Endpoint, LoadedCredential,
+    NoCredential, NoCredentialKind, Scan,
 };
 
 /// Messages that wait for the connection beyond which the bridge is not listened to: what it says mostly wants an
@@ -49,6 +49,10 @@ pub(super) struct EventLoop {
     /// When the state was entered, on both clocks, so that a corrected wall clock does not move it.
     pub(super) since: (Moment, u64),
     pub(super) target: Option<Target>,
+    /// What the connection of the moment, or the last one, was dialled by.
+    dialled: Option<Target>,
+    /// What the last look at the credential found.
+    pub(super) credential: Option<String>,
     pub(super) rotating: Rotating,
     pub(super) bridge: Option<String>,
     connection: Option<(SocketId, Connection)>,
@@ -89,6 +93,7 @@ enum Wake {
     Command(Option<Command>),
     Pulse,
     AuditHead(Option<AuditHead>),
+    Settings(Arc<AgentSettings>),
     Answer(Answer),
     Timeout,
     JournalDue,
@@ -129,6 +134,8 @@ impl EventLoop {
             status,
             since: (clock.now(), unix_ms()),
             target: None,
+            dialled: None,
+            credential: None,
             rotating: Rotating::default(),
             bridge: None,
             connection: None,
@@ -181,6 +188,7 @@ impl EventLoop {
             command = next(self.commands.as_mut()) => Wake::Command(command),
             () = asked(self.options.pulse.as_ref()) => Wake::Pulse,
             head = newest(self.options.audit_head.as_mut()) => Wake::AuditHead(head),
+            Some(settings) = newest(self.options.settings.as_mut()) => Wake::Settings(settings),
             Some(Ok(answer)) = self.answers.join_next() => Wake::Answer(answer),
             Some(event) = self.rotating.proved() => Wake::Answer(Answer::Rotation(event)),
             Some(_) = self.farewells.join_next() => Wake::Sent,
@@ -208,6 +216,7 @@ impl EventLoop {
             }
             Wake::AuditHead(Some(head)) => self.tell(Event::AuditHead(head)),
             Wake::AuditHead(None) => {}
+            Wake::Settings(settings) => self.take_settings(&settings),
             Wake::Answer(answer) => self.answered(answer),
             Wake::Timeout => self.machine.handle_timeout(self.clock.now()),
             Wake::Written(execution_id) => {
@@ -363,6 +372,7 @@ impl EventLoop {
         match self.target.clone() {
             Some(target) => {
                 let dialer = Arc::clone(&self.dialer);
+                self.dialled = Some(target.clone());
                 let connection = Connection::start(dialer, target, self.options.timings.clone());
                 self.connection = Some((socket, connection));
             }
@@ -395,10 +405,17 @@ impl EventLoop {
     pub(super) fn answered(&mut self, answer: Answer) {
         match answer {
             Answer::Credential(Ok(credential)) => {
-                let event = self.fit(credential);
+                self.credential = Some("ready".to_owned());
+                let event = match self.fit(credential) {
+                    Event::CredentialReady { generation } if self.is_dialled() => {
+                        Event::CredentialUnchanged { generation }
+                    }
+                    event => event,
+                };
                 self.tell(event);
             }
             Answer::StagedCredential(credential) => {
+                self.credential = Some("staged".to_owned());
                 self.rotating.found(&credential.token);
                 let event = match self.fit(credential) {
                     Event::CredentialReady { generation } => Event::StagedCredentialReady { generation },
@@ -407,7 +424,10 @@ impl EventLoop {
                 self.tell(event);
             }
             Answer::Rotation(event) => self.tell(event),
-            Answer::Credential(Err(missing)) => self.tell(Event::CredentialMissing(missing)),
+            Answer::Credential(Err(missing)) => {
+                self.credential = Some(missing.id.clone());
+                self.tell(Event::CredentialMissing(missing));
+            }
             Answer::Generation(generation) => self.tell(Event::CredentialGeneration(generation)),
             Answer::Loaded { device_id, held } => self.loaded(device_id, held),
             Answer::Committed(result) => self.committed(result),
@@ -415,6 +435,14 @@ impl EventLoop {
             Answer::Scanned(scan) => self.scanned(scan),
             Answer::Load(load) => self.load_read(load),
             Answer::LoadIsLate(reading) => self.load_is_late(reading),
+        }
+    }
+
+    /// Whether what was read last is what the connection was dialled by.
+    fn is_dialled(&self) -> bool {
+        match (&self.target, &self.dialled) {
+            (Some(target), Some(dialled)) => target.leads_as(dialled),
+            _ => false,
         }
     }
 
@@ -477,12 +505,12 @@ async fn asked(pulse: Option<&Pulse>) {
     }
 }
 
-/// The head of the audit log once it is another one, or never where there is no log. Cancel-safe.
-async fn newest(heads: Option<&mut watch::Receiver<Option<AuditHead>>>) -> Option<AuditHead> {
-    match heads {
-        // A log that ended has no news.
-        Some(heads) => match heads.changed().await {
-            Ok(()) => heads.borrow_and_update().clone(),
+/// What is watched once it is another one, or never where nothing is. Cancel-safe.
+async fn newest<T: Clone>(watched: Option<&mut watch::Receiver<Option<T>>>) -> Option<T> {
+    match watched {
+        // Where nobody tells any more there is no news.
+        Some(watched) => match watched.changed().await {
+            Ok(()) => watched.borrow_and_update().clone(),
             Err(_) => pending().await,
         },
         None => pending().await,

@@ -7,6 +7,7 @@ mod device;
 mod device_id;
 mod dial;
 mod event_loop;
+mod examine;
 mod journal;
 mod journal_calls;
 mod net;
@@ -16,11 +17,13 @@ mod publish;
 mod pulse;
 mod redeem;
 mod rotation;
+mod settings;
 mod tasks;
 #[cfg(test)]
 mod tests;
 mod verify;
 
+pub use examine::{Examination, Examined, Layer, examine};
 pub use options::{AgentOptions, DeviceIdError, DeviceIdStore};
 pub use pulse::Pulse;
 pub use redeem::{RedeemError, Redeemed, Redemption, redeem};

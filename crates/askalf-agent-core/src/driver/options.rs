@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::Pulse;
-use crate::{AuditHead, DeviceFacts, DeviceProbe, Timings};
+use crate::{AgentSettings, AuditHead, DeviceFacts, DeviceProbe, Timings};
 
 /// How an agent runs.
 #[derive(Debug, Clone)]
@@ -25,6 +25,8 @@ pub struct AgentOptions {
     pub tasks_run_as: Option<String>,
     /// Where a watchdog asks whether the agent's loop goes round.
     pub pulse: Option<Pulse>,
+    /// Settings that may be replaced while the agent runs; each new value counts from then on.
+    pub settings: Option<watch::Receiver<Option<Arc<AgentSettings>>>>,
     /// How long to wait for what.
     pub timings: Timings,
 }
@@ -40,6 +42,7 @@ impl AgentOptions {
             audit_head: None,
             tasks_run_as: None,
             pulse: None,
+            settings: None,
             timings: Timings::default(),
         }
     }

@@ -26,6 +26,7 @@ impl EventLoop {
             quarantined: count(self.quarantined),
             version: self.options.facts.version.clone(),
             last_heartbeat_rtt_ms: self.machine.round_trip().map(millis),
+            credential: self.credential.clone(),
         };
         self.status.send_if_modified(|shown| {
             let changed = *shown != status;

@@ -45,6 +45,11 @@ impl Tasks {
         self.executors.iter().map(|executor| executor.kind()).collect()
     }
 
+    /// What runs tasks from now on.
+    pub(crate) fn replace_executors(&mut self, executors: Vec<Arc<dyn Executor>>) {
+        self.executors = executors;
+    }
+
     pub(crate) fn executors(&self) -> Vec<Arc<dyn Executor>> {
         self.executors.clone()
     }

@@ -108,7 +108,8 @@ impl From<rusqlite::Error> for Fault {
 }
 
 impl JournalFile {
-    /// The journal at this path, which is not touched yet. Its folder must exist, and let only the agent's user in.
+    /// The journal at this path, which is not touched yet. Its folder must let only the agent's user in; one that is missing in a
+    /// folder that is there is made so.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -180,7 +181,20 @@ impl JournalFile {
         options.write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        match options.open(&self.path) {
+        let mut opened = options.open(&self.path);
+        if matches!(&opened, Err(error) if error.kind() == ErrorKind::NotFound) {
+            // Somebody removed its folder. One level alone: without the agent's home there is nothing to go on with.
+            if let Some(folder) = self.path.parent() {
+                let mut builder = fs::DirBuilder::new();
+                #[cfg(unix)]
+                std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+                builder
+                    .create(folder)
+                    .map_err(|error| Fault::Io(error.kind(), "making its folder"))?;
+                opened = options.open(&self.path);
+            }
+        }
+        match opened {
             Ok(_) => sync_folder(&self.path).map_err(|error| Fault::Io(error.kind(), "flushing its folder")),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 match fs::symlink_metadata(&self.path) {

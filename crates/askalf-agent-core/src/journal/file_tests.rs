@@ -344,15 +344,26 @@ fn a_journal_that_is_removed_under_the_agent_is_noticed_and_begun_anew() {
 }
 
 #[test]
-fn a_folder_that_is_not_there_is_told() {
+fn a_missing_folder_is_made_and_a_missing_home_is_told() {
     let folder = tempfile::tempdir().unwrap();
-    let journal = JournalFile::new(folder.path().join("state").join("executions.db"));
+    let home = folder.path().join("home");
+    let journal = JournalFile::new(home.join("state").join("executions.db"));
     assert_eq!(journal.load(NOW).unwrap(), Held::default());
     let error = journal.commit(&[], NOW).unwrap_err();
     assert_eq!(error.id(), "journal-not-writable");
     assert!(error.hint().contains("owner and mode"), "{}", error.hint());
-    fs::create_dir(folder.path().join("state")).unwrap();
-    journal.commit(&[], NOW).unwrap();
+    fs::create_dir(&home).unwrap();
+    journal.commit(&[accepted("a")], NOW).unwrap();
+    fs::remove_dir_all(home.join("state")).unwrap();
+    let error = journal.commit(&[], NOW).unwrap_err();
+    assert_eq!(error.id(), "journal-removed");
+    journal.commit(&[accepted("a")], NOW).unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = home.join("state").metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
 }
 
 #[test]

@@ -71,6 +71,14 @@ impl<J: Jitter> Machine<J> {
         self.credential.pending
     }
 
+    /// A connection that stands stays.
+    pub(crate) fn credential_unchanged(&mut self, generation: u64, now: Moment) {
+        if !self.credential.pending {
+            self.credential.generation = Some(generation);
+        }
+        self.credential_ready(generation, false, now);
+    }
+
     pub(crate) fn credential_ready(&mut self, generation: u64, pending: bool, now: Moment) {
         let changed = self.credential.generation.replace(generation) != Some(generation)
             || self.credential.pending != pending;

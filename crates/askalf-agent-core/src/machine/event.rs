@@ -1,5 +1,7 @@
 //! What the machine is told.
 
+use std::time::Duration;
+
 use askalf_proto::{AuditHead, BridgeMessage};
 
 use super::StateReason;
@@ -24,6 +26,12 @@ pub enum Event {
     },
     /// A credential was read, is fit for a header, and its URL is good.
     CredentialReady {
+        /// Its generation.
+        generation: u64,
+    },
+    /// The same, and it is the one that the connection of the moment was dialled by: only what does not concern the connection was
+    /// changed beside it.
+    CredentialUnchanged {
         /// Its generation.
         generation: u64,
     },
@@ -92,6 +100,15 @@ pub enum Event {
     },
     /// The audit log has a new head.
     AuditHead(AuditHead),
+    /// The device was set up otherwise.
+    Reconfigured {
+        /// Its name.
+        name: Option<String>,
+        /// Most executions at once; at least 1.
+        max_concurrent: u32,
+        /// Longest run of a task that names none.
+        default_timeout: Duration,
+    },
     /// Somebody wants something of the agent.
     Command(Command),
 }

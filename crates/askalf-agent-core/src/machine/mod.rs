@@ -17,6 +17,7 @@ mod lifecycle;
 mod moment;
 mod outbox;
 mod phase;
+mod reconfigure;
 mod result;
 mod rotation;
 mod scheduler;
@@ -146,6 +147,8 @@ pub struct Machine<J> {
     scan_for: Option<SocketId>,
     /// This process was registered with this credential, so the bridge has its facts.
     facts_told: bool,
+    /// What the bridge knows of the device is not what the device is set up as by now.
+    retell: bool,
     ending: Option<Ending>,
     /// What an earlier process left is known, and the first dial is under way or behind.
     started: bool,
@@ -192,6 +195,7 @@ impl<J: Jitter> Machine<J> {
             device_id: None,
             scan_for: None,
             facts_told: false,
+            retell: false,
             ending: None,
             started: false,
             journal_fault: None,
@@ -213,6 +217,7 @@ impl<J: Jitter> Machine<J> {
                 self.load_credential();
             }
             Event::CredentialReady { generation } => self.credential_ready(generation, false, now),
+            Event::CredentialUnchanged { generation } => self.credential_unchanged(generation, now),
             Event::StagedCredentialReady { generation } => self.credential_ready(generation, true, now),
             Event::CredentialStaged { rotation_id, staged } => self.credential_staged(rotation_id, staged),
             Event::CredentialProved { rotation_id, proof } => {
@@ -238,6 +243,11 @@ impl<J: Jitter> Machine<J> {
             Event::Output(chunk) => self.output(chunk),
             Event::TaskEnded { execution_id, end } => self.task_ended(&execution_id, end),
             Event::AuditHead(head) => self.audit_anchor.know(head),
+            Event::Reconfigured {
+                name,
+                max_concurrent,
+                default_timeout,
+            } => self.reconfigure(name, max_concurrent, default_timeout),
             Event::Command(command) => self.command(command, now),
         }
         self.settle(now);
@@ -304,6 +314,7 @@ impl<J: Jitter> Machine<J> {
     /// What follows from any change: free places are taken, results go out, an end is noticed.
     fn settle(&mut self, now: Moment) {
         self.start_waiting();
+        self.tell_anew(now);
         self.send_results();
         self.send_audit_head(now);
         self.check_end(now);

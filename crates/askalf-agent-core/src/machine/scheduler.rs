@@ -94,6 +94,11 @@ impl Scheduler {
         }
     }
 
+    /// At most so many at once from now on (at least 1). What runs beyond it runs on.
+    pub(crate) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit.max(1);
+    }
+
     pub(crate) fn known(&self, execution_id: &str) -> Option<Known> {
         if let Some(position) = self.position(execution_id) {
             return Some(Known::Waiting(position));

@@ -67,6 +67,18 @@ impl Proxies {
         Ok(Self(Some(Arc::new(matcher))))
     }
 
+    /// The proxy that leads to a bridge, as a person may see it: without its login. `None`: it is dialled directly.
+    pub fn leading_to(&self, endpoint: &Endpoint) -> Option<String> {
+        let proxy = self.to(endpoint)?;
+        let uri = proxy.uri();
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        Some(askalf_proto::one_line(&format!(
+            "{}://{host}",
+            uri.scheme_str().unwrap_or("http")
+        )))
+    }
+
     pub(crate) fn to(&self, endpoint: &Endpoint) -> Option<Intercept> {
         let matcher = self.0.as_ref()?;
         if endpoint.is_loopback() {
@@ -145,6 +157,8 @@ mod tests {
             assert_eq!(proxy(&proxies, url).as_deref(), wanted, "{url}");
         }
         assert!(!format!("{proxies:?}").contains("hunter2"));
+        let secure = Endpoint::parse("wss://bridge.test", true).unwrap();
+        assert_eq!(proxies.leading_to(&secure).as_deref(), Some("http://secure:8080"));
     }
 
     #[test]

@@ -100,6 +100,8 @@ pub enum Event {
     ApprovalDenied,
     /// Nobody answered in time.
     ApprovalExpired,
+    /// The person could not be asked: too many tasks wait, or this one is too long to be shown.
+    ApprovalNotAsked,
     /// It was cancelled while it waited.
     ApprovalCancelled,
     /// A task starts.
@@ -119,6 +121,7 @@ impl Event {
             Self::ApprovalGiven => "approval-given",
             Self::ApprovalDenied => "approval-denied",
             Self::ApprovalExpired => "approval-expired",
+            Self::ApprovalNotAsked => "approval-not-asked",
             Self::ApprovalCancelled => "approval-cancelled",
             Self::Started => "started",
             Self::Ended => "ended",

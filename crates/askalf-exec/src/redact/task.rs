@@ -33,7 +33,7 @@ const MOST_KNOWN: usize = 16;
 pub struct Secrets(Arc<Shared>);
 
 struct Shared {
-    rules: Arc<Matcher>,
+    rules: Mutex<Arc<Matcher>>,
     /// How many exact secrets ever became known.
     count: AtomicU64,
     known: Mutex<Vec<(u64, Literal)>>,
@@ -42,13 +42,16 @@ struct Shared {
 impl Secrets {
     /// The built-in shapes and these rules.
     pub fn new(rules: &RedactionRules) -> Self {
-        let mut matcher = Matcher::built_in();
-        rules.add_to(&mut matcher);
         Self(Arc::new(Shared {
-            rules: Arc::new(matcher),
+            rules: Mutex::new(with_built_in(rules)),
             count: AtomicU64::new(0),
             known: Mutex::default(),
         }))
+    }
+
+    /// These rules in the place of those before them, for tasks that start from now on. Secrets that are known stay so.
+    pub fn replace_rules(&self, rules: &RedactionRules) {
+        *self.rules() = with_built_in(rules);
     }
 
     /// From now on, in running tasks too, `text` is replaced by `[redacted:kind]` wherever it stands. Text below eight bytes is not:
@@ -72,7 +75,7 @@ impl Secrets {
     /// What holds for one task. Of its credentials the whole is secret, line by line, and where they are JSON each string of
     /// eight bytes or more.
     pub fn redaction(&self, credentials: Option<&Credentials>) -> Redaction {
-        let mut matcher = self.0.rules.copied();
+        let mut matcher = Arc::clone(&self.rules()).copied();
         if let Some(credentials) = credentials {
             let text = credentials.expose_secret();
             matcher.add_literal(&Literal::new("credential", text));
@@ -89,9 +92,19 @@ impl Secrets {
         redaction
     }
 
+    fn rules(&self) -> MutexGuard<'_, Arc<Matcher>> {
+        self.0.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn known(&self) -> MutexGuard<'_, Vec<(u64, Literal)>> {
         self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn with_built_in(rules: &RedactionRules) -> Arc<Matcher> {
+    let mut matcher = Matcher::built_in();
+    rules.add_to(&mut matcher);
+    Arc::new(matcher)
 }
 
 /// The built-in shapes alone.
@@ -179,4 +192,26 @@ impl fmt::Debug for Redaction {
 /// The kind of a user's rule.
 pub(super) fn own_kind(name: &str) -> Cow<'static, str> {
     Cow::Owned(name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_rules_count_for_the_next_task_and_what_is_known_stays_known() {
+        let secrets = Secrets::new(&RedactionRules::parse("text pin correct-horse").unwrap());
+        secrets.cover("agent-key", "battery-staple");
+        let running = secrets.redaction(None);
+        secrets.replace_rules(&RedactionRules::parse("text code other-words").unwrap());
+        let said = "correct-horse other-words battery-staple";
+        assert_eq!(
+            running.text(said),
+            "[redacted:pin] other-words [redacted:agent-key]"
+        );
+        assert_eq!(
+            secrets.redaction(None).text(said),
+            "correct-horse [redacted:code] [redacted:agent-key]"
+        );
+    }
 }

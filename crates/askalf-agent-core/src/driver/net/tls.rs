@@ -46,6 +46,13 @@ pub(super) async fn secure(
     connecting.await.map_err(|error| check.fault(&error))
 }
 
+/// The fingerprint of the key that a peer has shown.
+pub(super) fn shown_key(stream: &TlsStream<Box<dyn Stream>>) -> Option<TlsPin> {
+    let (_, session) = stream.get_ref();
+    let certificate = ParsedCertificate::try_from(session.peer_certificates()?.first()?).ok()?;
+    Some(TlsPin::of_key_info(&certificate.subject_public_key_info()))
+}
+
 fn config(provider: Arc<CryptoProvider>, check: Arc<CertificateCheck>) -> Result<ClientConfig, Error> {
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?

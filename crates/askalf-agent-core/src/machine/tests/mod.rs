@@ -6,6 +6,7 @@ mod disposition;
 mod ending;
 mod executions;
 mod journal;
+mod reconfigure;
 mod rotation;
 mod rotation_walk;
 mod walk;
