@@ -8,6 +8,7 @@ mod command_line;
 mod exit_code;
 mod failure;
 mod logs;
+mod plain_words;
 mod private_files;
 mod progress;
 mod secret_input;
@@ -21,6 +22,7 @@ pub use command_line::{
 pub use exit_code::ExitCode;
 pub use failure::{Failure, report, warn};
 pub use logs::{LogFilterError, init_logs};
+pub use plain_words::in_plain_words;
 pub use private_files::{owner, permission_bits, private_file, private_folder, sync_folder_of};
 pub use progress::with_progress;
 pub use secret_input::{read_secret, read_token};

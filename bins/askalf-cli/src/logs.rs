@@ -25,7 +25,19 @@ impl std::error::Error for LogFilterError {}
 /// [`LogFilterError`] where the filter cannot be read.
 pub fn init_logs(filter: Option<&str>, plain: bool) -> Result<(), LogFilterError> {
     let filter = filter.filter(|filter| !filter.is_empty()).unwrap_or("info");
-    let targets: Targets = filter.parse().map_err(|_| LogFilterError(filter.to_owned()))?;
+    let unclear = || LogFilterError(filter.to_owned());
+    // A word alone would be taken for a target that nobody has.
+    let is_clear = |word: &str| {
+        word.contains('=')
+            || word
+                .trim()
+                .parse::<tracing_subscriber::filter::LevelFilter>()
+                .is_ok()
+    };
+    if !filter.split(',').all(is_clear) {
+        return Err(unclear());
+    }
+    let targets: Targets = filter.parse().map_err(|_| unclear())?;
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(!plain && io::stderr().is_terminal())
