@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use askalf_cli::{ExitCode, Failure, private_file};
+use askalf_cli::{ExitCode, Failure, in_plain_words, private_file};
 use askalf_cred::Home;
 
 /// How often a held lock is tried again: a `status` command looks whether it is held by taking it for an instant.
@@ -73,7 +73,7 @@ fn try_take(home: &Home) -> Result<Option<HomeLock>, Failure> {
         Ok((Err(TryLockError::Error(error)), _)) | Err(error) if folder.is_none() => {
             return Err(Failure::new(
                 ExitCode::Permission,
-                format!("{} cannot be locked: {}", path.display(), error.kind()),
+                format!("{} cannot be locked: {}", path.display(), in_plain_words(&error)),
             )
             .hint("check owner and mode of the agent's folder"));
         }

@@ -23,12 +23,6 @@ pub(crate) fn machine_facts() -> MachineFacts {
     }
 }
 
-/// The name of the user that runs this process, where it has one.
-pub(crate) fn username() -> Option<String> {
-    let name = system::username();
-    (!name.is_empty()).then_some(name)
-}
-
 /// The name of this machine, where it has one.
 pub(crate) fn hostname() -> Option<String> {
     let name = system::hostname();

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::path::PathBuf;
 
 use askalf_bridge_auth::PairNonce;
-use askalf_cli::{ExitCode, Failure, private_file, private_folder, sync_folder_of};
+use askalf_cli::{ExitCode, Failure, in_plain_words, private_file, private_folder, sync_folder_of};
 use askalf_cred::Home;
 
 /// Longest file that is read: 32 hex digits and the end of their line.
@@ -30,7 +30,11 @@ impl PairNonceFile {
         let failed = |error: io::Error| {
             Failure::new(
                 ExitCode::Failed,
-                format!("{} cannot be written: {}", self.path().display(), error.kind()),
+                format!(
+                    "{} cannot be written: {}",
+                    self.path().display(),
+                    in_plain_words(&error)
+                ),
             )
             .hint("check owner, mode and free space of the agent's folder; the code is not used up")
         };
@@ -47,7 +51,11 @@ impl PairNonceFile {
     pub(crate) fn forget(&self) {
         match fs::remove_file(self.path()) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
-                tracing::warn!("{} was not removed: {}", self.path().display(), error.kind());
+                tracing::warn!(
+                    "{} was not removed: {}",
+                    self.path().display(),
+                    in_plain_words(&error)
+                );
             }
             _ => {}
         }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
-use askalf_cli::{ExitCode, Failure};
+use askalf_cli::{ExitCode, Failure, in_plain_words};
 use askalf_cred::{MAX_PASSPHRASE_BYTES, Passphrase};
 use zeroize::Zeroizing;
 
@@ -68,7 +68,10 @@ fn parse(text: &str, name: &str) -> Result<Passphrase, Failure> {
 fn unreadable(name: &str, error: &io::Error) -> Failure {
     Failure::new(
         ExitCode::Usage,
-        format!("the passphrase cannot be read from {name}: {}", error.kind()),
+        format!(
+            "the passphrase cannot be read from {name}: {}",
+            in_plain_words(error)
+        ),
     )
     .hint("check the name and who may read it")
 }

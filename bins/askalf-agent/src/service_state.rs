@@ -71,6 +71,10 @@ fn show(user: bool) -> Option<String> {
     let ended = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status.success(),
+            #[allow(
+                clippy::disallowed_methods,
+                reason = "a blocking call; std has no other wait with an end"
+            )]
             Ok(None) if Instant::now() < overdue => std::thread::sleep(PAUSE),
             Ok(None) | Err(_) => {
                 // Gone meanwhile is as good.

@@ -4,7 +4,7 @@ use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use askalf_cli::{ExitCode, Failure, private_file, private_folder};
+use askalf_cli::{ExitCode, Failure, in_plain_words, private_file, private_folder};
 
 /// The folder of one bridge.
 #[derive(Clone)]
@@ -62,7 +62,12 @@ impl Home {
     /// Makes the folder, readable by its owner alone, where it does not exist.
     pub(crate) fn create(&self) -> Result<(), Failure> {
         let made = private_folder().create(&self.folder);
-        made.map_err(|error| self.unusable(&describe(&error)))?;
+        // What is there already, and is no folder, is named by the check.
+        if let Err(error) = made
+            && error.kind() != ErrorKind::AlreadyExists
+        {
+            return Err(self.unusable(&in_plain_words(&error)));
+        }
         self.check().map(drop)
     }
 
@@ -71,7 +76,7 @@ impl Home {
         let metadata = match self.folder.metadata() {
             Ok(metadata) => metadata,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(self.unusable(&describe(&error))),
+            Err(error) => return Err(self.unusable(&in_plain_words(&error))),
         };
         if !metadata.is_dir() {
             return Err(self.unusable("it is not a folder"));
@@ -171,8 +176,8 @@ impl Home {
     /// may name the same one.
     pub(crate) fn lock(&self) -> Result<Lock, Failure> {
         let opened = open_lock(&self.folder.join("bridge.lock"));
-        let folder = opened.map_err(|error| self.unusable(&describe(&error)))?;
-        if !try_lock(&folder).map_err(|error| self.unusable(&describe(&error)))? {
+        let folder = opened.map_err(|error| self.unusable(&in_plain_words(&error)))?;
+        if !try_lock(&folder).map_err(|error| self.unusable(&in_plain_words(&error)))? {
             return Ok(Lock::Held(self.folder.clone()));
         }
         let path = match self.database()? {
@@ -198,7 +203,7 @@ impl Home {
                 format!(
                     "the database {} could not be opened: {}",
                     path.display(),
-                    describe(&error)
+                    in_plain_words(&error)
                 ),
             )
             .hint("check that the folder exists, belongs to this user and has free space")
@@ -230,18 +235,4 @@ fn try_lock(file: &File) -> std::io::Result<bool> {
 /// The part of a database URL that holds no password.
 fn scheme(url: &str) -> &str {
     url.split("://").next().unwrap_or_default()
-}
-
-/// An operating system error in plain words.
-pub(crate) fn describe(error: &std::io::Error) -> String {
-    match error.kind() {
-        ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        ErrorKind::NotFound => "no such file or folder".to_owned(),
-        ErrorKind::AddrInUse => "the address is in use".to_owned(),
-        ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
-        ErrorKind::StorageFull => "the disk is full".to_owned(),
-        ErrorKind::ReadOnlyFilesystem => "the file system is read-only".to_owned(),
-        ErrorKind::NotADirectory => "a part of its path is not a folder".to_owned(),
-        kind => kind.to_string(),
-    }
 }

@@ -5,10 +5,9 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use askalf_bridge_auth::BridgeSecret;
-use askalf_cli::{ExitCode, Failure, owner, permission_bits, private_file, sync_folder_of};
+use askalf_cli::{ExitCode, Failure, in_plain_words, owner, permission_bits, private_file, sync_folder_of};
 use zeroize::Zeroizing;
 
-use crate::home::describe;
 use crate::local_socket::own_uid;
 
 const BYTES: usize = 32;
@@ -33,8 +32,9 @@ pub(crate) fn read(path: &Path) -> Result<Option<BridgeSecret>, Failure> {
             format!("the bridge's secret {} cannot be used: {why}", path.display()),
         )
     };
-    let io =
-        |error: io::Error| unusable(&describe(&error)).hint("check the rights of the file and of its folder");
+    let io = |error: io::Error| {
+        unusable(&in_plain_words(&error)).hint("check the rights of the file and of its folder")
+    };
     let mut options = OpenOptions::new();
     options.read(true);
     #[cfg(unix)]
@@ -114,7 +114,7 @@ fn write_by(
             format!(
                 "the bridge's secret {} could not be written: {}",
                 path.display(),
-                describe(&error)
+                in_plain_words(&error)
             ),
         )
         .hint("check the rights of the folder and the free space")

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use askalf_bridge_core::{Bridge, BridgeOptions, Listener, ServeOptions, Transport, router};
-use askalf_cli::{ExitCode, Failure, ReloadRequests, StopRequests, print};
+use askalf_cli::{ExitCode, Failure, ReloadRequests, StopRequests, in_plain_words, print};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use crate::cli::Serve;
 use crate::database::{Database, now};
-use crate::home::{Home, HomeLock, Lock, describe};
+use crate::home::{Home, HomeLock, Lock};
 use crate::local_socket::{self, LocalSocket};
 use crate::secret_file;
 use crate::tls_files::TlsFiles;
@@ -174,5 +174,9 @@ pub(crate) fn cannot_listen(code: ExitCode, address: SocketAddr, error: &io::Err
         }
         _ => "choose another with --listen ADDRESS:PORT; a port from 1024 on needs no rights",
     };
-    Failure::new(code, format!("cannot listen on {address}: {}", describe(error))).hint(hint)
+    Failure::new(
+        code,
+        format!("cannot listen on {address}: {}", in_plain_words(error)),
+    )
+    .hint(hint)
 }

@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use askalf_bridge_core::ServerTls;
-use askalf_cli::{ExitCode, Failure, ReloadRequests, owner, permission_bits};
+use askalf_cli::{ExitCode, Failure, ReloadRequests, in_plain_words, owner, permission_bits};
 use tokio::time::sleep;
 use zeroize::Zeroizing;
 
 use crate::database::now;
-use crate::home::describe;
 use crate::local_socket::own_uid;
 
 /// Largest file that is read: a chain has a few kilobytes.
@@ -90,7 +89,8 @@ impl TlsFiles {
 fn read(path: &Path, is_secret: bool) -> Result<Vec<u8>, Failure> {
     let failure = |code, why: &str| Failure::new(code, format!("{} cannot be used: {why}", path.display()));
     let io = |error: std::io::Error| {
-        failure(ExitCode::Configuration, &describe(&error)).hint("check the path and the rights of the file")
+        failure(ExitCode::Configuration, &in_plain_words(&error))
+            .hint("check the path and the rights of the file")
     };
     let file = File::open(path).map_err(io)?;
     let metadata = file.metadata().map_err(io)?;

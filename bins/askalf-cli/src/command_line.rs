@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use askalf_bridge_auth::{Token, TokenShape};
 use clap::error::ErrorKind;
-use clap::{Command, FromArgMatches, ValueEnum};
+use clap::{Arg, Command, FromArgMatches, ValueEnum};
 
 use crate::{ExitCode, Failure};
 
@@ -48,13 +48,24 @@ impl Shell {
         use clap_complete::shells::{Bash, Fish, PowerShell, Zsh};
         let (command, mut script) = (&mut without_hidden(program, command), Vec::new());
         match self {
-            Self::Bash => clap_complete::generate(Bash, command, program, &mut script),
+            Self::Bash => {
+                clap_complete::generate(Bash, command, program, &mut script);
+                script = with_one_name(program, script);
+            }
             Self::Zsh => clap_complete::generate(Zsh, command, program, &mut script),
             Self::Fish => clap_complete::generate(Fish, command, program, &mut script),
             Self::PowerShell => clap_complete::generate(PowerShell, command, program, &mut script),
         }
         script
     }
+}
+
+/// The generator for bash gives a program with a dash in its name two names in its script, and completes no word after the first
+/// then.
+fn with_one_name(program: &str, script: Vec<u8>) -> Vec<u8> {
+    let name = |dash: &str| format!("{}__subcmd__", program.replace('-', dash));
+    let script = String::from_utf8_lossy(&script);
+    script.replace(&name("__subcmd__"), &name("__")).into_bytes()
 }
 
 /// The generators offer hidden commands too.
@@ -98,8 +109,7 @@ fn shown(examples: &[Example]) -> String {
 /// # Errors
 /// The code to exit with: the help or the version was asked for and is printed, or the error is.
 pub fn parse<T: FromArgMatches>(command: &Command) -> Result<T, std::process::ExitCode> {
-    let parsed = command
-        .clone()
+    let parsed = without_empty_variables(command.clone())
         .try_get_matches()
         .and_then(|matches| T::from_arg_matches(&matches));
     parsed.map_err(|error| match error.kind() {
@@ -112,35 +122,65 @@ pub fn parse<T: FromArgMatches>(command: &Command) -> Result<T, std::process::Ex
             let _unread = error.print();
             ExitCode::Usage.into()
         }
-        _ => crate::report(Err(usage_failure(
-            &error.render().to_string(),
-            command.get_name(),
-        )
-        .into())),
+        kind => {
+            let arguments: Vec<String> = std::env::args().skip(1).collect();
+            let words = command_words(command, &arguments);
+            crate::report(Err(
+                usage_failure(kind, &error.render().to_string(), &words).into()
+            ))
+        }
     })
 }
 
+/// A variable that is set and empty is as good as none.
+fn without_empty_variables(command: Command) -> Command {
+    let is_empty = |arg: &Arg| {
+        let value = arg.get_env().and_then(std::env::var_os);
+        value.is_some_and(|value| value.is_empty())
+    };
+    command
+        .mut_args(|arg| {
+            if is_empty(&arg) {
+                arg.env(clap::builder::Resettable::Reset)
+            } else {
+                arg
+            }
+        })
+        .mut_subcommands(without_empty_variables)
+}
+
+/// The command that was typed, as far as it is one: `tool cut`.
+fn command_words(command: &Command, arguments: &[String]) -> String {
+    let (mut words, mut command) = (command.get_name().to_owned(), command);
+    for argument in arguments {
+        if let Some(inner) = command
+            .find_subcommand(argument)
+            .filter(|inner| !inner.is_hide_set())
+        {
+            words.push_str(&format!(" {argument}"));
+            command = inner;
+        }
+    }
+    words
+}
+
 /// The problem in one line and one next step, in place of a screen of usage.
-fn usage_failure(rendered: &str, program: &str) -> Failure {
-    let paragraphs = rendered.split("\n\n").map(|paragraph| {
+fn usage_failure(kind: ErrorKind, rendered: &str, words: &str) -> Failure {
+    let mut paragraphs = rendered.split("\n\n").map(|paragraph| {
         let words: Vec<&str> = paragraph.split_whitespace().collect();
         words.join(" ")
     });
-    let (mut problem, mut hint, mut command) = (String::new(), String::new(), program.to_owned());
-    for paragraph in paragraphs {
-        if let Some(text) = paragraph.strip_prefix("error: ") {
-            problem = without_keys(text);
-        } else if let Some(tip) = paragraph.strip_prefix("tip: ") {
-            let tip = tip.split(" tip: ").next().unwrap_or(tip);
-            hint = format!("{}; ", without_keys(tip));
-        } else if let Some(usage) = paragraph.strip_prefix("Usage: ") {
-            let words = usage
-                .split(' ')
-                .take_while(|word| !word.starts_with(['[', '<', '-', '(', '\'']));
-            command = words.collect::<Vec<_>>().join(" ");
-        }
-    }
-    Failure::new(ExitCode::Usage, problem).hint(format!("{hint}see '{command} --help'"))
+    let problem = if kind == ErrorKind::MissingSubcommand {
+        format!("'{words}' needs to know what to do: no command was given")
+    } else {
+        let first = paragraphs.next().unwrap_or_default();
+        without_keys(first.trim_start_matches("error: "))
+    };
+    let tip = paragraphs.find_map(|paragraph| {
+        let tip = paragraph.strip_prefix("tip: ")?;
+        Some(format!("{}; ", without_keys(tip.split(" tip: ").next()?)))
+    });
+    Failure::new(ExitCode::Usage, problem).hint(format!("{}see '{words} --help'", tip.unwrap_or_default()))
 }
 
 /// The text with quoted words that are keys taken out: what was typed in the wrong place is not shown again.
@@ -220,8 +260,6 @@ fn shell_words(line: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Arg;
-
     use super::*;
 
     fn command() -> Command {
@@ -234,7 +272,9 @@ mod tests {
 
     fn failure(words: &[&str]) -> (String, String) {
         let error = command().try_get_matches_from(words).unwrap_err();
-        let failure = usage_failure(&error.render().to_string(), "tool");
+        let arguments: Vec<String> = words.iter().skip(1).map(|word| (*word).to_owned()).collect();
+        let words = command_words(&command(), &arguments);
+        let failure = usage_failure(error.kind(), &error.render().to_string(), &words);
         (
             failure.to_string(),
             failure.hint_text().unwrap_or_default().to_owned(),
@@ -262,6 +302,24 @@ mod tests {
             (
                 "unrecognized subcommand 'cuts'".into(),
                 "a similar subcommand exists: 'cut'; see 'tool --help'".into()
+            )
+        );
+    }
+
+    #[test]
+    fn a_wrong_value_and_a_missing_command_name_the_help_too() {
+        assert_eq!(
+            failure(&["tool", "cut", "rope", "--at", "1", "--at", "2"]),
+            (
+                "the argument '--at <at>' cannot be used multiple times".into(),
+                "see 'tool cut --help'".into()
+            )
+        );
+        assert_eq!(
+            failure(&["tool"]),
+            (
+                "'tool' needs to know what to do: no command was given".into(),
+                "see 'tool --help'".into()
             )
         );
     }

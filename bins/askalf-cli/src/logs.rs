@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -71,7 +71,13 @@ pub fn init_logs(
     file: Option<&Path>,
 ) -> Result<Option<LogFileGuard>, LogError> {
     let filter = filter.filter(|filter| !filter.is_empty()).unwrap_or("info");
-    let targets: Targets = filter.parse().map_err(|_| LogError::Filter(filter.to_owned()))?;
+    let unclear = || LogError::Filter(filter.to_owned());
+    // A word alone would be taken for a target that nobody has.
+    let is_clear = |word: &str| word.contains('=') || word.trim().parse::<LevelFilter>().is_ok();
+    if !filter.split(',').all(is_clear) {
+        return Err(unclear());
+    }
+    let targets: Targets = filter.parse().map_err(|_| unclear())?;
     let lines = tracing_subscriber::fmt::layer().with_target(false);
     let registry = tracing_subscriber::registry();
     // Setting fails only where a subscriber was set before: then lines go there.

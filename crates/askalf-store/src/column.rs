@@ -86,9 +86,9 @@ fn checked_id(what: &str, id: &str) -> Result<(), StoreError> {
 pub(crate) fn unclear_tenant(there_is_none: bool) -> StoreError {
     StoreError::Invalid(
         if there_is_none {
-            "there is no tenant yet: one must be named"
+            "there is no tenant yet: name one with --tenant"
         } else {
-            "there are several tenants: one must be named"
+            "there are several tenants: name one with --tenant"
         }
         .to_owned(),
     )

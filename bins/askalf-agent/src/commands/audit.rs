@@ -1,6 +1,6 @@
 //! `audit`: the lines of the audit log, and whether they hold together. It reads the files; no daemon is needed.
 
-use askalf_cli::{ExitCode, Failure, Table, print};
+use askalf_cli::{ExitCode, Failure, Table, in_plain_words, print};
 use askalf_cred::Home;
 use askalf_exec::{AuditFiles, AuditKey, AuditKeyError, Listed, Verification, list_audit, verify_audit};
 use serde_json::{Value, json};
@@ -182,7 +182,7 @@ fn describe(found: &Verification, anchor_problem: Option<&str>, anchored: bool) 
 fn unreadable(error: &std::io::Error) -> Failure {
     Failure::new(
         ExitCode::Permission,
-        format!("the audit log cannot be read: {}", error.kind()),
+        format!("the audit log cannot be read: {}", in_plain_words(error)),
     )
     .hint("run the command as the agent's user, or as root")
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use askalf_agent_core::DeviceIdStore;
-use askalf_cli::{ExitCode, Failure, print, private_file};
+use askalf_cli::{ExitCode, Failure, in_plain_words, print, private_file};
 use askalf_cred::{
     Bundle, BundleError, LoadOutcome, MAX_BUNDLE_BYTES, Passphrase, SealMode, export, import, save_with,
 };
@@ -36,7 +36,7 @@ pub(super) fn export_device(vault: Vault, out: &Path) -> anyhow::Result<ExitCode
     write_new(out, &bytes).map_err(|error| {
         Failure::new(
             ExitCode::Failed,
-            format!("{} was not written: {}", out.display(), error.kind()),
+            format!("{} was not written: {}", out.display(), in_plain_words(&error)),
         )
         .hint("name a file that does not exist yet, in a folder that you may write to")
     })?;
@@ -59,7 +59,7 @@ pub(super) fn import_device(vault: Vault, file: &Path, replace: bool) -> anyhow:
     let unreadable = |error: &std::io::Error| {
         Failure::new(
             ExitCode::Usage,
-            format!("{} cannot be read: {}", file.display(), error.kind()),
+            format!("{} cannot be read: {}", file.display(), in_plain_words(&error)),
         )
         .hint("name the file that 'askalf-agent cred export' wrote")
     };

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use askalf_bridge_auth::Token;
-use askalf_cli::{ExitCode, Failure, permission_bits, warn};
+use askalf_cli::{ExitCode, Failure, in_plain_words, permission_bits, warn};
 use zeroize::Zeroizing;
 
 /// Longest file that is read: a token and some white space around it.
@@ -49,13 +49,13 @@ fn others_may_read(facts: &Metadata) -> bool {
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Failure {
-    let why = match error.kind() {
-        io::ErrorKind::InvalidData => "it is not text".to_owned(),
-        kind => kind.to_string(),
-    };
     Failure::new(
         ExitCode::Usage,
-        format!("the key cannot be read from {}: {why}", path.display()),
+        format!(
+            "the key cannot be read from {}: {}",
+            path.display(),
+            in_plain_words(error)
+        ),
     )
     .hint("check the name and who may read it")
 }

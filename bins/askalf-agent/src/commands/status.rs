@@ -84,7 +84,7 @@ fn policy_state(home: &Home) -> String {
             let rules = if count == 1 { "rule" } else { "rules" };
             format!("{count} {rules}, else {}", policy.default_effect().as_str())
         }
-        Err(error) => format!("every task is refused: {error}. {}", error.hint()),
+        Err(error) => format!("every task is refused: {error}; {}", error.hint()),
     }
 }
 

@@ -5,14 +5,16 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use askalf_bridge_auth::BridgeSecret;
-use askalf_cli::{ExitCode, Failure, print, private_file, private_folder, sync_folder_of};
+use askalf_cli::{
+    ExitCode, Failure, in_plain_words, print, private_file, private_folder, sync_folder_of, with_progress,
+};
 use askalf_store::SqliteStore;
 use serde_json::json;
 
 use super::{note, show_json};
 use crate::cli::Backup;
 use crate::database::{blocking, open_options};
-use crate::home::{Home, describe};
+use crate::home::Home;
 use crate::secret_file;
 
 /// Names within the folder.
@@ -23,17 +25,23 @@ pub(crate) async fn backup(home: &Home, arguments: Backup) -> anyhow::Result<Exi
     // Without a slash at its end, which would make the folder a part of its own path.
     let folder: PathBuf = arguments.folder.components().collect();
     let from = home.database_file()?;
+    if fs::symlink_metadata(&from).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+        let problem = format!("there is nothing to back up: no database at {}", from.display());
+        return Err(Failure::new(ExitCode::Configuration, problem)
+            .hint("name the bridge's folder with --home DIR, or its database with --database")
+            .into());
+    }
     let secret = secret_file::read(&home.secret())?;
     if fs::symlink_metadata(&folder).is_ok() {
         return Err(exists(&folder).into());
     }
     // It gets its name when it is whole: a backup that was cut off cannot be mistaken for one.
     let part = Part::make(&folder)?;
-    let inspected = blocking({
+    let copied = blocking({
         let (from, to) = (from.clone(), part.0.join(DATABASE));
         move || SqliteStore::backup(&from, &to, &open_options())
-    })
-    .await?;
+    });
+    let inspected = with_progress(&format!("Copying {}", from.display()), copied).await?;
     match &secret {
         Some(secret) => {
             write_secret(&part.0.join(SECRET), secret).map_err(|error| unwritable(&folder, &error))?;
@@ -99,7 +107,11 @@ fn exists(folder: &Path) -> Failure {
 fn unwritable(folder: &Path, error: &io::Error) -> Failure {
     Failure::new(
         ExitCode::Failed,
-        format!("{} could not be written: {}", folder.display(), describe(error)),
+        format!(
+            "{} could not be written: {}",
+            folder.display(),
+            in_plain_words(error)
+        ),
     )
     .hint("check the rights of the folder around it and the free space")
 }

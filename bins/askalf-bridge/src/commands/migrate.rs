@@ -1,6 +1,6 @@
 //! `migrate`
 
-use askalf_cli::{ExitCode, Failure, print};
+use askalf_cli::{ExitCode, Failure, print, with_progress};
 use serde_json::json;
 
 use super::show_json;
@@ -13,7 +13,8 @@ pub(crate) async fn migrate(home: &Home, arguments: Migrate) -> anyhow::Result<E
     let _lock = locked(home)?;
     let location = home.database()?;
     let shown = shown(&location)?;
-    let database = Database::open(location.clone()).await?;
+    let opened = Database::open(location.clone());
+    let database = with_progress(&format!("Bringing {shown} up to date"), opened).await?;
     database.close().await;
     let inspected = inspect(location).await?;
     if arguments.json {

@@ -4,9 +4,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 
-use askalf_cli::{ExitCode, Failure, private_file, sync_folder_of};
-
-use crate::home::describe;
+use askalf_cli::{ExitCode, Failure, in_plain_words, private_file, sync_folder_of};
 
 /// A new file for its owner alone. It is made before the key is, so that no key is made that has nowhere to go; dropped
 /// before the key is in it, it is removed again.
@@ -33,7 +31,7 @@ impl OutFile {
             .hint("name a file that does not exist; no key was made")),
             Err(error) => Err(Failure::new(
                 ExitCode::Failed,
-                format!("{} cannot be written: {}", path.display(), describe(&error)),
+                format!("{} cannot be written: {}", path.display(), in_plain_words(&error)),
             )
             .hint("check the rights of its folder; no key was made")),
         }
@@ -50,7 +48,7 @@ impl OutFile {
                 format!(
                     "{} could not be written: {}",
                     self.path.display(),
-                    describe(&error)
+                    in_plain_words(&error)
                 ),
             )
             .hint(format!(

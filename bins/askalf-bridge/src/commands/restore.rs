@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use askalf_cli::{ExitCode, Failure, print, sync_folder_of};
+use askalf_cli::{ExitCode, Failure, in_plain_words, print, sync_folder_of, with_progress};
 use askalf_store::SqliteStore;
 use serde_json::json;
 
@@ -16,7 +16,7 @@ use super::migrate::locked;
 use super::{note, show_json};
 use crate::cli::Restore;
 use crate::database::{blocking, now, open_options};
-use crate::home::{Home, describe};
+use crate::home::Home;
 use crate::secret_file;
 
 pub(crate) async fn restore(home: &Home, arguments: Restore) -> anyhow::Result<ExitCode> {
@@ -26,11 +26,11 @@ pub(crate) async fn restore(home: &Home, arguments: Restore) -> anyhow::Result<E
     let database = home.database_file()?;
     let secret = secret_file::read(&arguments.folder.join(SECRET))?;
     // Read whole before anything is touched: what is damaged restores nothing.
-    let found = blocking({
+    let read = blocking({
         let from = from.clone();
         move || SqliteStore::inspect(&from, &open_options(), true)
-    })
-    .await?;
+    });
+    let found = with_progress(&format!("Reading {}", from.display()), read).await?;
     if found.schema == 0 {
         // To SQLite a file of no bytes is a database: the rest of a copy that was cut off, most likely.
         let problem = format!("{} is empty: it is no backup of a bridge", from.display());
@@ -49,11 +49,11 @@ pub(crate) async fn restore(home: &Home, arguments: Restore) -> anyhow::Result<E
     }
     let staged = beside(&database, "restore");
     remove_if_there(&staged).map_err(|error| failed(&staged, &error))?;
-    blocking({
+    let copied = blocking({
         let (from, staged) = (from.clone(), staged.clone());
         move || SqliteStore::backup(&from, &staged, &open_options())
-    })
-    .await?;
+    });
+    with_progress(&format!("Copying to {}", staged.display()), copied).await?;
 
     let stamp = format!("before-restore-{}", now().0);
     let mut kept = Vec::new();
@@ -140,7 +140,11 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 fn failed(path: &Path, error: &io::Error) -> Failure {
     Failure::new(
         ExitCode::Failed,
-        format!("{} could not be replaced: {}", path.display(), describe(error)),
+        format!(
+            "{} could not be replaced: {}",
+            path.display(),
+            in_plain_words(error)
+        ),
     )
     .hint(
         "the database is whole, the old one or the new one; check rights and free space, then run this again",

@@ -4,10 +4,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use askalf_bridge_core::{Bridge, Listener, ServeOptions, Transport, router};
-use askalf_cli::{ExitCode, Failure};
+use askalf_cli::{ExitCode, Failure, in_plain_words};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::home::{Home, describe};
+use crate::home::Home;
 
 /// The socket of a bridge that starts.
 pub(crate) struct LocalSocket(UnixListener);
@@ -17,7 +17,7 @@ impl LocalSocket {
     pub(crate) fn listen(home: &Home) -> Result<Self, Failure> {
         let path = home.socket();
         let unusable = |error: &std::io::Error| {
-            Failure::new(ExitCode::Permission, format!("cannot listen on {}: {}", path.display(), describe(error)))
+            Failure::new(ExitCode::Permission, format!("cannot listen on {}: {}", path.display(), in_plain_words(error)))
                 .hint("check the rights of the folder, or choose another with --home DIR (socket paths hold about 100 characters)")
         };
         // A bridge that was killed leaves its socket; the lock says that nobody uses it.
@@ -55,7 +55,7 @@ pub(crate) async fn connect(home: &Home) -> Option<UnixStream> {
 /// Removes the socket of a bridge that ends, while the lock is held: nobody else's can be there.
 pub(crate) fn remove(home: &Home) {
     if let Err(error) = fs::remove_file(home.socket()) {
-        tracing::debug!("the command socket was not removed: {}", describe(&error));
+        tracing::debug!("the command socket was not removed: {}", in_plain_words(&error));
     }
 }
 

@@ -1,5 +1,6 @@
 //! The command line's end of the control socket.
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -151,6 +152,15 @@ async fn exchange(socket: &Path, request: Request) -> Result<Answer, ControlErro
     let sent = write_line(&mut stream, line).await;
     match (read_line(&mut stream).await, sent) {
         (Ok(line), _) => serde_json::from_slice(&line).map_err(|_| ControlError::NotUnderstood),
+        // One that stops while it is asked does not run.
+        (Err(LineError::Io(error)), _) | (Err(LineError::Missing), Err(error))
+            if matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe
+            ) =>
+        {
+            Err(ControlError::NotRunning)
+        }
         (Err(LineError::Io(error)), _) | (Err(LineError::Missing), Err(error)) => {
             Err(ControlError::Io(crate::driver::io_text(&error)))
         }

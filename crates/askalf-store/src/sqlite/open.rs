@@ -147,7 +147,7 @@ impl OpenError {
             Some(ErrorCode::DatabaseCorrupt) => Self::Damaged { path },
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy { path },
             _ => {
-                tracing::error!(%error, "the database could not be opened");
+                tracing::debug!(%error, "the database could not be opened");
                 Self::Failed {
                     path,
                     reason: fault::in_plain_words(error),

@@ -56,7 +56,7 @@ pub(crate) async fn what_is_wrong_with_a_user_is_said_and_nothing_is_made(store:
         ),
         (
             new_user("new", None),
-            "there are several tenants: one must be named",
+            "there are several tenants: name one with --tenant",
         ),
         (
             new_user("", Some("acme")),
