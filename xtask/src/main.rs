@@ -15,6 +15,7 @@ mod ci;
 #[path = "../../crates/askalf-store/tests/postgres_server/cluster.rs"]
 mod cluster;
 mod demo;
+mod dist;
 mod fuzz;
 mod lines;
 mod mutants;
@@ -37,6 +38,9 @@ Tasks:
   test [ARGS]    Build the binaries once and run every test; ARGS replace '--workspace' of cargo test
   test-windows   Build for Windows and run the agent's tests under Wine, then an agent there against a bridge here
   ci             Format, lints, each crate alone, tests, documentation, Windows: everything that a change must pass
+  dist [OPTIONS] Build the packages of a release into target/dist: .deb, static tarball, Windows zip, checksums, SBOM
+                 --sign-key FILE signs them; --twice builds everything again elsewhere and compares; --only KIND; --out DIR;
+                 --version-suffix TEXT; or --new-key FILE makes a key
   bench [NAME]   Measure and write docs/benchmarks.md; without a name, list the benches
   prove cred     The slow proofs of the credential: a kill and a failure at every system call, races, churn
   prove faults   Delivery: both sides killed for ten minutes under load, and the network cut for a minute
@@ -75,6 +79,7 @@ fn main() -> ExitCode {
         ["test", arguments @ ..] => test::run(arguments),
         ["test-windows"] => windows::test(),
         ["ci"] => ci::run(),
+        ["dist", arguments @ ..] => dist::run(arguments),
         ["bench"] => {
             println!("{}", bench::LIST);
             return ExitCode::SUCCESS;
