@@ -1,4 +1,4 @@
-//! Tasks of the workspace: `cargo xtask demo | test | test-windows | ci | bench | prove | fuzz | mutants`.
+//! Tasks of the workspace: `cargo xtask demo | test | test-windows | ci | bench | prove | fuzz | man | completions | mutants`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a command line")]
 
 mod bench;
@@ -20,12 +20,14 @@ mod fuzz;
 mod lines;
 mod mutants;
 mod ordinary_logs;
+mod pages;
 mod prove;
 mod test;
 mod tools;
 mod totals;
 mod windows;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 const HELP: &str = "\
@@ -51,6 +53,9 @@ Tasks:
   prove rotation 200 rotations of a device's key, with agent and bridge killed in the middle of them
   fuzz [TARGET] [--seconds N]
                  Feed the readers what a fuzzer makes up, for 600 s unless told otherwise
+  man DIR        Write the man pages of both programs into a folder
+  completions DIR
+                 Write their completions for bash, zsh, fish and PowerShell into a folder
   mutants [ARGS] Change the credential's code in one place at a time, and list what no test notices; hours
 
 Needs a stable Rust toolchain, a C compiler, util-linux and coreutils; 'ci' also rustfmt and clippy; 'prove cred' strace;
@@ -96,6 +101,8 @@ fn main() -> ExitCode {
         ["prove", "redaction"] => prove::redaction(),
         ["prove", "rotation"] => prove::rotation(),
         ["fuzz", arguments @ ..] => fuzz::run(arguments),
+        ["man", folder] => pages::man(Path::new(folder)),
+        ["completions", folder] => pages::completions(Path::new(folder)),
         ["mutants", arguments @ ..] => mutants::run(arguments),
         _ => {
             eprintln!("error: no task '{}'\nhint: cargo xtask --help", words.join(" "));

@@ -1,19 +1,24 @@
 //! The command line.
 
+mod examples;
+
 use std::path::PathBuf;
 
 use askalf_agent_core::TlsPin;
+use askalf_cli::Shell;
 use askalf_exec::{Anchor, TaskLimits};
 use clap::{Args, Parser, Subcommand};
 
 use crate::task_limits;
 
+pub(crate) use examples::EXAMPLES;
+
 /// Holds this device's key, connects it to an askalf bridge and runs the tasks that come from there.
 #[derive(Parser)]
-#[command(name = "askalf-agent", version, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(name = crate::NAME, version, max_term_width = 100, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     /// Folder of the agent: config, keyfile, state [default: ~/.askalf]
-    #[arg(long, global = true, env = "ASKALF_HOME", value_name = "DIR", hide_env_values = true)]
+    #[arg(long, global = true, env = "ASKALF_HOME", value_name = "DIR", hide_env_values = true, help_heading = GLOBAL)]
     pub home: Option<PathBuf>,
 
     #[command(flatten)]
@@ -27,11 +32,11 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 pub(crate) struct PassphraseArgs {
     /// File with the passphrase, where one is needed; on a terminal it is asked for
-    #[arg(long, global = true, env = "ASKALF_PASSPHRASE_FILE", value_name = "FILE", hide_env_values = true)]
+    #[arg(long, global = true, env = "ASKALF_PASSPHRASE_FILE", value_name = "FILE", hide_env_values = true, help_heading = GLOBAL)]
     pub passphrase_file: Option<PathBuf>,
 
     /// Inherited file descriptor to read the passphrase from
-    #[arg(long, global = true, value_name = "N", conflicts_with = "passphrase_file")]
+    #[arg(long, global = true, value_name = "N", conflicts_with = "passphrase_file", help_heading = GLOBAL)]
     pub passphrase_fd: Option<u32>,
 }
 
@@ -45,6 +50,9 @@ pub(crate) enum Seal {
     /// The service manager's credential 'askalf-keyfile'
     ServiceCredential,
 }
+
+/// What stands above the options that every command takes.
+const GLOBAL: &str = "Global options";
 
 const AFTER_HELP: &str = "\
 First steps:
@@ -83,6 +91,11 @@ pub(crate) enum Command {
     Audit(Audit),
     /// Print what to do when the device cannot get in
     Recovery,
+    /// Print what completes this program's words in a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
     /// Own one task's process tree (started by the daemon)
     #[command(hide = true)]
     Runner(Runner),
@@ -91,13 +104,17 @@ pub(crate) enum Command {
 // No `Debug`: the key may stand in it.
 #[derive(Args)]
 pub(crate) struct Connect {
-    /// The key, or '-' to read it from standard input. On a command line others can read it: prefer '-'
+    /// '-' reads the key from standard input. The key itself is taken too, but others can read it on a command line
     /// [environment: ASKALF_API_KEY]
     #[arg(value_name = "KEY|-")]
     pub key: Option<String>,
 
+    /// File with the key
+    #[arg(long, value_name = "FILE", conflicts_with = "key")]
+    pub key_file: Option<PathBuf>,
+
     /// The bridge: http(s):// or ws(s)://HOST:PORT
-    #[arg(long, env = "ASKALF_URL")]
+    #[arg(long, env = "ASKALF_URL", hide_env_values = true)]
     pub url: Option<String>,
 
     /// Name that the bridge shows for this device [default: its host name]
@@ -135,7 +152,7 @@ pub(crate) struct Pair {
     pub code: String,
 
     /// The bridge [default: the one that this device is set up for]
-    #[arg(long, env = "ASKALF_URL")]
+    #[arg(long, env = "ASKALF_URL", hide_env_values = true)]
     pub url: Option<String>,
 
     /// Name that the bridge shows for this device [default: as set up, else its host name]
@@ -367,12 +384,21 @@ pub(crate) enum Cred {
 
 #[cfg(test)]
 mod tests {
+    use askalf_cli::faults_of_examples;
     use clap::CommandFactory;
 
     use super::*;
 
     #[test]
     fn the_definition_is_consistent() {
-        Cli::command().debug_assert();
+        crate::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples_that_it_takes() {
+        assert_eq!(
+            faults_of_examples(&Cli::command(), EXAMPLES),
+            Vec::<String>::new()
+        );
     }
 }

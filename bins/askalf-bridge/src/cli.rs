@@ -1,6 +1,7 @@
 //! The command line.
 
 mod devices;
+mod examples;
 mod keys;
 mod pair_codes;
 mod upkeep;
@@ -10,10 +11,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use askalf_cli::Shell;
 use clap::{Args, Parser, Subcommand};
 use jiff::{Span, SpanRelativeTo};
 
 pub(crate) use devices::Devices;
+pub(crate) use examples::EXAMPLES;
 pub(crate) use keys::{KeyFacts, Keys, Mint};
 pub(crate) use pair_codes::PairCodes;
 pub(crate) use upkeep::{Backup, CheckConfig, Migrate, Restore};
@@ -21,19 +24,22 @@ pub(crate) use users::Users;
 
 /// Checks the keys of askalf devices, keeps their registry, dispatches tasks to them and records how they end.
 #[derive(Debug, Parser)]
-#[command(name = "askalf-bridge", version, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(name = crate::NAME, version, max_term_width = 100, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     /// Folder of the bridge: database, lock and command socket [default: ~/.askalf-bridge]
-    #[arg(long, global = true, env = "ASKALF_BRIDGE_HOME", value_name = "DIR", hide_env_values = true)]
+    #[arg(long, global = true, env = "ASKALF_BRIDGE_HOME", value_name = "DIR", hide_env_values = true, help_heading = GLOBAL)]
     pub home: Option<PathBuf>,
 
     /// Database: the path of an SQLite file, or postgres://USER@HOST/DATABASE [default: bridge.db in the home]
-    #[arg(long, global = true, env = "ASKALF_BRIDGE_DATABASE", value_name = "URL", hide_env_values = true)]
+    #[arg(long, global = true, env = "ASKALF_BRIDGE_DATABASE", value_name = "URL", hide_env_values = true, help_heading = GLOBAL)]
     pub database: Option<String>,
 
     #[command(subcommand)]
     pub command: Command,
 }
+
+/// What stands above the options that every command takes.
+const GLOBAL: &str = "Global options";
 
 const AFTER_HELP: &str = "\
 First steps:
@@ -89,12 +95,17 @@ pub(crate) enum Command {
     Restore(Restore),
     /// Check what 'serve' would start with, and change nothing
     CheckConfig(CheckConfig),
+    /// Print what completes this program's words in a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// Address to listen on; port 0 takes a free one
-    #[arg(long, env = "ASKALF_BRIDGE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:3005", value_parser = listen_address)]
+    #[arg(long, env = "ASKALF_BRIDGE_LISTEN", hide_env_values = true, value_name = "ADDRESS", default_value = "127.0.0.1:3005", value_parser = listen_address)]
     pub listen: SocketAddr,
 
     /// Speak TLS: PEM file with the bridge's certificate and those of its issuers; SIGHUP reads it again
@@ -240,13 +251,22 @@ fn code_ttl(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
+    use askalf_cli::faults_of_examples;
     use clap::CommandFactory;
 
     use super::*;
 
     #[test]
     fn the_definition_is_consistent() {
-        Cli::command().debug_assert();
+        crate::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples_that_it_takes() {
+        assert_eq!(
+            faults_of_examples(&Cli::command(), EXAMPLES),
+            Vec::<String>::new()
+        );
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Errors as a person reads them: what is wrong, and what to do next.
 
 use std::fmt;
+use std::io::{self, Write};
 
-use crate::ExitCode;
+use crate::{ExitCode, colour};
 
 /// An error on its way to a person.
 #[derive(Debug)]
@@ -52,16 +53,36 @@ pub fn report(result: anyhow::Result<ExitCode>) -> std::process::ExitCode {
         Err(error) => error,
     };
     let failure = error.downcast_ref::<Failure>();
-    let mut text = format!("error: {error}");
+    let mut text = error.to_string();
     for cause in error.chain().skip(1) {
         text.push_str(&format!(": {cause}"));
     }
-    if let Some(hint) = failure.and_then(|failure| failure.hint.as_ref()) {
-        text.push_str(&format!("\nhint: {hint}"));
-    }
-    #[expect(clippy::print_stderr, reason = "this is where errors reach the person")]
-    {
-        eprintln!("{text}");
-    }
+    tell(
+        ("error", colour::ERROR),
+        &text,
+        failure.and_then(Failure::hint_text),
+    );
     failure.map_or(ExitCode::Failed, |failure| failure.code).into()
+}
+
+/// Tells a person on standard error of something that does not end the command, and what to do about it.
+pub fn warn(problem: impl fmt::Display, hint: impl fmt::Display) {
+    tell(
+        ("warning", colour::WARNING),
+        &problem.to_string(),
+        Some(&hint.to_string()),
+    );
+}
+
+fn tell((word, code): (&str, &str), text: &str, hint: Option<&str>) {
+    let coloured = colour::may_colour(&io::stderr());
+    let mut lines = format!("{}{text}\n", colour::label(word, code, coloured));
+    if let Some(hint) = hint {
+        lines.push_str(&format!(
+            "{}{hint}\n",
+            colour::label("hint", colour::HINT, coloured)
+        ));
+    }
+    // Nobody may be reading it; the exit code says the same.
+    let _unread = io::stderr().lock().write_all(lines.as_bytes());
 }

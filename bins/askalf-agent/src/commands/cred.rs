@@ -1,7 +1,7 @@
 //! `cred status|verify|hash`: never prints a secret, but for `hash --mint`, which makes one.
 
 use askalf_bridge_auth::{KeyHash, MintedKey, mint_key};
-use askalf_cli::{ExitCode, Failure, print, read_token};
+use askalf_cli::{ExitCode, Failure, print, read_token, warn};
 use askalf_cred::{LoadOutcome, rotate_key_with};
 use serde::Serialize;
 
@@ -143,7 +143,10 @@ fn rotate_key(vault: &Vault, json: bool) -> anyhow::Result<ExitCode> {
     let rotated = rotate_key_with(vault.home(), &vault.save_options())
         .map_err(|error| Failure::new(exit_code(error.exit_code()), &error).hint(error.hint()))?;
     if let Some(fault) = &rotated.unfinished {
-        tracing::warn!("the last step is left to the next start: {fault}");
+        warn(
+            format!("the last step is left to the next start: {fault}"),
+            "the credential is whole; start the agent, or run this again",
+        );
     }
     let keys = Keys {
         old_key_id: rotated.old_key.to_string(),

@@ -6,6 +6,7 @@ mod audit;
 mod bundle;
 mod cred;
 mod disconnect;
+mod key_file;
 mod pair;
 mod policy;
 mod redact;

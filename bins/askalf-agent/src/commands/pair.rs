@@ -10,12 +10,12 @@ use askalf_agent_core::{
     VerifyErrorKind, redeem, verify,
 };
 use askalf_bridge_auth::{PairCode, PairCodeError, Token, TokenShape};
-use askalf_cli::{ExitCode, Failure, print, read_secret, read_token};
+use askalf_cli::{ExitCode, Failure, print, read_secret, read_token, warn, with_progress};
 use askalf_cred::{
     AgentConfig, Home, KeyFault, LoadOutcome, Saved, SealMode, Unreadable, read_fields, save_with,
 };
 
-use super::ANSWER_PATIENCE;
+use super::{ANSWER_PATIENCE, key_file};
 use crate::cli::{Connect, Network, Pair, Proof, Seal};
 use crate::daemon::DEFAULT_CONCURRENT;
 use crate::device_id_file::DeviceIdFile;
@@ -26,17 +26,18 @@ use crate::route::{ROUTE_FIELDS, route};
 use crate::vault::{Vault, exit_code};
 
 pub(crate) async fn connect(vault: Vault, arguments: Connect) -> anyhow::Result<ExitCode> {
-    let token = match arguments.key.as_deref() {
-        Some("-") => read_token()?,
-        Some(key) => {
-            tracing::warn!(
-                "a key on the command line can be read by others and stays in the shell's history; use '-'"
-            );
+    let token = match (arguments.key.as_deref(), &arguments.key_file) {
+        (Some("-"), _) => read_token()?,
+        (Some(key), _) => {
+            warn_of_key_in_argv();
             Token::parse(key).map_err(|error| Failure::new(ExitCode::Usage, &error).hint(error.hint()))?
         }
-        None => environment::api_key()?.ok_or_else(|| {
-            Failure::new(ExitCode::Usage, "no key was given")
-                .hint("askalf-agent connect - --url URL, with the key on standard input")
+        (None, Some(file)) => key_file::read(file)?,
+        (None, None) => environment::api_key()?.ok_or_else(|| {
+            Failure::new(ExitCode::Usage, "no key was given").hint(
+                "give it on standard input ('askalf-agent connect - --url URL'), in a file (--key-file FILE) or in \
+                 ASKALF_API_KEY, or pair by a code ('askalf-agent pair CODE --url URL')",
+            )
         })?,
     };
     let mut present = Present::of(vault)?;
@@ -78,9 +79,7 @@ pub(crate) async fn pair(vault: Vault, arguments: Pair) -> anyhow::Result<ExitCo
         text => {
             let given = Given::read(text, &arguments.proof)?;
             if matches!(given, Given::Key(_)) {
-                tracing::warn!(
-                    "a key on the command line can be read by others and stays in the shell's history; use '-'"
-                );
+                warn_of_key_in_argv();
             }
             given
         }
@@ -102,6 +101,14 @@ pub(crate) async fn pair(vault: Vault, arguments: Pair) -> anyhow::Result<ExitCo
         nonce.forget();
     }
     Ok(outcome)
+}
+
+fn warn_of_key_in_argv() {
+    warn(
+        "a key on the command line can be read by others and stays in the shell's history",
+        "give it on standard input ('-'), by 'connect --key-file FILE' or in ASKALF_API_KEY, or pair by a code: \
+         'askalf-agent pair CODE'",
+    );
 }
 
 /// What a person gave to pair with.
@@ -268,7 +275,8 @@ impl Present {
             device_id: known_as.filter(|_| same_bridge),
             timings: Timings::default(),
         };
-        let redeemed = redeem(&redemption).await.map_err(|error| {
+        let what = format!("Exchanging the code at {}", redemption.url);
+        let redeemed = with_progress(&what, redeem(&redemption)).await.map_err(|error| {
             let code = if error.is_open() {
                 ExitCode::Unavailable
             } else {
@@ -324,7 +332,7 @@ impl Present {
         match verified {
             Some(Verified { device_id, .. }) => {
                 if let Err(error) = DeviceIdFile::new(vault.home()).save(&device_id) {
-                    tracing::warn!("{error}. {}", error.hint());
+                    warn(&error, error.hint());
                 }
                 print(&format!(
                     "Paired: the bridge at {url} knows this device as {device_id}.\n"
@@ -370,8 +378,11 @@ pub(super) fn tell_saved(saved: &Saved) -> anyhow::Result<()> {
         ))?;
     }
     if let Some(fault) = &saved.unsynced {
-        tracing::warn!(
-            "the key is saved, but a power cut in the next seconds may bring the old one back: {fault}"
+        warn(
+            format!(
+                "the key is saved, but a power cut in the next seconds may bring the old one back: {fault}"
+            ),
+            "run 'sync'",
         );
     }
     Ok(())
@@ -386,7 +397,10 @@ async fn nudge_daemon(home: &Home, restart: bool) -> anyhow::Result<ExitCode> {
         Ok(()) => print("The running agent takes the new key now.\n")?,
         Err(ControlError::NotRunning) => print("Start the agent with: askalf-agent daemon\n")?,
         // It looks by itself too.
-        Err(error) => tracing::warn!("the running agent was not told at once: {error}"),
+        Err(error) => warn(
+            format!("the running agent was not told at once: {error}"),
+            "it looks by itself too; see 'askalf-agent status'",
+        ),
     }
     Ok(ExitCode::Done)
 }
@@ -407,7 +421,8 @@ async fn prove(
         max_concurrent: config.max_concurrent.unwrap_or(DEFAULT_CONCURRENT),
         timings: Timings::default(),
     };
-    verify(verification).await.map_err(|error| {
+    let what = format!("Proving the key against {url}");
+    with_progress(&what, verify(verification)).await.map_err(|error| {
         let code = match error.kind() {
             VerifyErrorKind::Configuration | VerifyErrorKind::KeyRefused => ExitCode::Configuration,
             VerifyErrorKind::Unavailable => ExitCode::Unavailable,

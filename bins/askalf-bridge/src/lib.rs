@@ -1,4 +1,6 @@
-//! The askalf bridge: reads the command line and hands over to one command.
+//! The program `askalf-bridge`: reads the command line and hands over to one command.
+//!
+//! It is a library so that its man pages can be made from [`command()`].
 
 mod api_client;
 mod cli;
@@ -14,15 +16,31 @@ mod tls_files;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use askalf_cli::{Failure, init_logs, report};
+use askalf_cli::{Failure, init_logs, parse, print_completions, report, with_examples};
 use askalf_cred::harden_process;
-use clap::Parser;
+use clap::CommandFactory;
 
 use cli::{Cli, Command};
 use home::Home;
 
-fn main() -> ExitCode {
-    report(run(Cli::parse()))
+/// The name of the program.
+pub const NAME: &str = "askalf-bridge";
+
+/// The command line, with examples in the help of each command.
+pub fn command() -> clap::Command {
+    with_examples(Cli::command(), cli::EXAMPLES)
+}
+
+/// The process: does what its command line says, and yields the code to exit with.
+pub fn main() -> ExitCode {
+    match parse::<Cli>(&command()) {
+        Ok(Cli {
+            command: Command::Completions { shell },
+            ..
+        }) => report(print_completions(shell, NAME, &command())),
+        Ok(cli) => report(run(cli)),
+        Err(code) => code,
+    }
 }
 
 fn run(cli: Cli) -> anyhow::Result<askalf_cli::ExitCode> {
@@ -63,6 +81,7 @@ fn run(cli: Cli) -> anyhow::Result<askalf_cli::ExitCode> {
             Command::Backup(arguments) => commands::backup(&home, arguments).await,
             Command::Restore(arguments) => commands::restore(&home, arguments).await,
             Command::CheckConfig(arguments) => commands::check_config(&home, arguments).await,
+            Command::Completions { .. } => Ok(askalf_cli::ExitCode::Usage),
         }
     });
     // A write to a pipe that nobody reads would hold the end up for ever.

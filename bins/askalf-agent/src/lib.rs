@@ -1,4 +1,6 @@
-//! The askalf device agent: reads the command line and hands over to one command.
+//! The program `askalf-agent`: reads the command line and hands over to one command.
+//!
+//! It is a library so that its man pages can be made from [`command()`].
 
 mod approval_prompt;
 mod cli;
@@ -29,16 +31,29 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use askalf_cli::{Failure, init_logs, print, report};
+use askalf_cli::{Failure, init_logs, parse, print, print_completions, report, with_examples};
 use askalf_cred::harden_process;
-use clap::Parser;
+use clap::CommandFactory;
 
 use cli::{Cli, Command, PassphraseArgs};
 use vault::Vault;
 
-fn main() -> ExitCode {
-    let cli = Cli::parse();
+/// The name of the program.
+pub const NAME: &str = "askalf-agent";
+
+/// The command line, with examples in the help of each command.
+pub fn command() -> clap::Command {
+    with_examples(Cli::command(), cli::EXAMPLES)
+}
+
+/// The process: does what its command line says, and yields the code to exit with.
+pub fn main() -> ExitCode {
+    let cli: Cli = match parse(&command()) {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
     match cli.command {
+        Command::Completions { shell } => report(print_completions(shell, NAME, &command())),
         Command::Runner(arguments) => {
             runner::runner(&arguments.limits).unwrap_or_else(|error| report(Err(error)))
         }
@@ -84,7 +99,7 @@ fn run(
             print(include_str!("../../../docs/recovery.md"))?;
             Ok(askalf_cli::ExitCode::Done)
         }
-        Command::Runner(_) => Ok(askalf_cli::ExitCode::Usage),
+        Command::Runner(_) | Command::Completions { .. } => Ok(askalf_cli::ExitCode::Usage),
     }
 }
 
