@@ -1,4 +1,5 @@
-//! Tasks of the workspace: `cargo xtask demo | test | test-windows | ci | bench | prove | fuzz | man | completions | mutants`.
+//! Tasks of the workspace: `cargo xtask demo | test | test-windows | test-systemd | test-packages | ci | dist | bench | prove | fuzz | man | completions
+//! | mutants`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a command line")]
 
 mod bench;
@@ -14,6 +15,7 @@ mod ci;
 )]
 #[path = "../../crates/askalf-store/tests/postgres_server/cluster.rs"]
 mod cluster;
+mod container;
 mod demo;
 mod dist;
 mod fuzz;
@@ -22,6 +24,8 @@ mod mutants;
 mod ordinary_logs;
 mod pages;
 mod prove;
+mod rootfs;
+mod systemd;
 mod test;
 mod tools;
 mod totals;
@@ -39,6 +43,8 @@ Tasks:
   demo           Build; then a bridge and a device in a scratch folder: tasks, restarts, kills, a new host name
   test [ARGS]    Build the binaries once and run every test; ARGS replace '--workspace' of cargo test
   test-windows   Build for Windows and run the agent's tests under Wine, then an agent there against a bridge here
+  test-systemd [--restarts N]
+                 Install the agent as a service in a container that boots systemd; restarts, reboots, profiles
   ci             Format, lints, each crate alone, tests, documentation, Windows: everything that a change must pass
   dist [OPTIONS] Build the packages of a release into target/dist: .deb, static tarball, Windows zip, checksums, SBOM
                  --sign-key FILE signs them; --twice builds everything again elsewhere and compares; --only KIND; --out DIR;
@@ -83,6 +89,7 @@ fn main() -> ExitCode {
         ["demo"] => demo::run(),
         ["test", arguments @ ..] => test::run(arguments),
         ["test-windows"] => windows::test(),
+        ["test-systemd", arguments @ ..] => systemd::test(arguments),
         ["ci"] => ci::run(),
         ["dist", arguments @ ..] => dist::run(arguments),
         ["bench"] => {
