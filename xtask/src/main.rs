@@ -22,6 +22,7 @@ mod fuzz;
 mod lines;
 mod mutants;
 mod ordinary_logs;
+mod packages;
 mod pages;
 mod prove;
 mod rootfs;
@@ -45,6 +46,8 @@ Tasks:
   test-windows   Build for Windows and run the agent's tests under Wine, then an agent there against a bridge here
   test-systemd [--restarts N]
                  Install the agent as a service in a container that boots systemd; restarts, reboots, profiles
+  test-packages [debs] [archives] [booted]
+                 Make a release; install, upgrade, remove and purge its packages, and run its archives
   ci             Format, lints, each crate alone, tests, documentation, Windows: everything that a change must pass
   dist [OPTIONS] Build the packages of a release into target/dist: .deb, static tarball, Windows zip, checksums, SBOM
                  --sign-key FILE signs them; --twice builds everything again elsewhere and compares; --only KIND; --out DIR;
@@ -90,6 +93,7 @@ fn main() -> ExitCode {
         ["test", arguments @ ..] => test::run(arguments),
         ["test-windows"] => windows::test(),
         ["test-systemd", arguments @ ..] => systemd::test(arguments),
+        ["test-packages", arguments @ ..] => packages::test(arguments),
         ["ci"] => ci::run(),
         ["dist", arguments @ ..] => dist::run(arguments),
         ["bench"] => {

@@ -200,6 +200,24 @@ pub(crate) fn zip() -> Tool {
     }
 }
 
+/// What unpacks it.
+pub(crate) fn unzip() -> Tool {
+    Tool {
+        name: "unzip",
+        command: words(&["unzip", "-v"]),
+        remedy: Remedy::Install(Package::Named("unzip")),
+    }
+}
+
+/// What verifies signatures, other than what made them.
+pub(crate) fn openssl_program() -> Tool {
+    Tool {
+        name: "openssl",
+        command: words(&["openssl", "version"]),
+        remedy: Remedy::Install(Package::Named("openssl")),
+    }
+}
+
 /// What runs programs for Windows.
 pub(crate) fn wine() -> Tool {
     Tool {
@@ -301,6 +319,15 @@ pub(crate) fn require(tools: &[Tool]) -> Result<()> {
     match missing(tools).as_slice() {
         [] => Ok(()),
         missing => bail!(explain(missing, manager)),
+    }
+}
+
+/// An error that names what is missing; nothing is installed.
+#[cfg(test)]
+pub(crate) fn missing_of(tools: &[Tool]) -> Result<()> {
+    match missing(tools).as_slice() {
+        [] => Ok(()),
+        missing => bail!(explain(missing, manager())),
     }
 }
 

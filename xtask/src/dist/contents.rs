@@ -41,12 +41,12 @@ pub(super) fn of_debian(program: Program, binary: Content, parts: &Parts) -> Res
     for (file, text) in &parts.defaults {
         tree.file(&format!("etc/default/{file}"), Content::text(text));
     }
-    for (shell, text) in &parts.completions {
-        let path = match shell.as_str() {
-            "bash" => format!("usr/share/bash-completion/completions/{name}"),
-            "zsh" => format!("usr/share/zsh/vendor-completions/_{name}"),
-            "fish" => format!("usr/share/fish/vendor_completions.d/{name}.fish"),
-            _ => continue,
+    for (file, text) in &parts.completions {
+        let path = match file.rsplit_once('.') {
+            Some((_, "bash")) => format!("usr/share/bash-completion/completions/{name}"),
+            Some((_, "fish")) => format!("usr/share/fish/vendor_completions.d/{file}"),
+            None => format!("usr/share/zsh/vendor-completions/{file}"),
+            Some(_) => continue,
         };
         tree.file(&path, Content::Bytes(text.clone()));
     }
@@ -76,15 +76,9 @@ pub(super) fn of_archive(program: Program, binary: Content, parts: &Parts, windo
     let mut tree = Tree::default();
     let exe = if windows { ".exe" } else { "" };
     tree.program(&format!("{name}{exe}"), binary);
-    for (shell, text) in &parts.completions {
-        if windows == (shell == "powershell") {
-            let path = match shell.as_str() {
-                "bash" => format!("completions/{name}.bash"),
-                "zsh" => format!("completions/_{name}"),
-                "fish" => format!("completions/{name}.fish"),
-                _ => format!("completions/_{name}.ps1"),
-            };
-            tree.file(&path, Content::Bytes(text.clone()));
+    for (file, text) in &parts.completions {
+        if windows == file.ends_with(".ps1") {
+            tree.file(&format!("completions/{file}"), Content::Bytes(text.clone()));
         }
     }
     if !windows {

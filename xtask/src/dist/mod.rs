@@ -77,7 +77,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     if let ["--new-key", file] = arguments {
         return key::make(Path::new(file));
     }
-    let options = options(arguments)?;
+    let options = options(arguments, &cargo::target_folder()?)?;
     let made = make(&options)?;
     for file in &made {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
@@ -87,9 +87,9 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn options(arguments: &[&str]) -> Result<Options> {
+fn options(arguments: &[&str], target: &Path) -> Result<Options> {
     let mut options = Options {
-        out: cargo::target_folder()?.join("dist"),
+        out: target.join("dist"),
         sign_key: None,
         version_suffix: String::new(),
         kinds: Vec::new(),
@@ -147,11 +147,12 @@ fn make_in(options: &Options, build_folder: &Path) -> Result<()> {
         fs::remove_dir_all(&options.out)?;
     }
     fs::create_dir_all(&options.out)?;
+    let pages = parts::Pages::make()?;
     for kind in &options.kinds {
         let platform = kind.platform();
         let built = build::build(platform, build_folder, release.epoch)?;
         for program in platform.programs() {
-            let parts = parts::of(*program, platform, &release)?;
+            let parts = parts::of(*program, platform, &release, &pages)?;
             let file = built.file(*program);
             match kind {
                 Kind::Deb => deb::make(*program, &file, &parts, &release, &options.out)?,
@@ -248,13 +249,19 @@ fn output(command: &mut Command) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
     fn what_is_made_is_chosen_and_everything_where_nothing_is() {
+        let options = |words: &[&str]| options(words, Path::new("/target"));
         let chosen = options(&["--only", "deb", "--only", "zip", "--version-suffix", "+t1"]).unwrap();
         assert_eq!(chosen.kinds, [Kind::Deb, Kind::Zip]);
-        assert_eq!(chosen.version_suffix, "+t1");
+        assert_eq!(
+            (chosen.version_suffix.as_str(), chosen.out.as_path()),
+            ("+t1", Path::new("/target/dist"))
+        );
         assert_eq!(options(&[]).unwrap().kinds, Kind::ALL);
         let error = options(&["--only", "rpm"]).unwrap_err().to_string();
         assert_eq!(error, "'rpm' is none of deb, tarball and zip");
@@ -269,5 +276,63 @@ mod tests {
     #[test]
     fn a_suffix_does_not_leave_the_version() {
         assert!(release("/../x").is_err());
+    }
+
+    /// Parts with a file of each kind.
+    fn parts() -> parts::Parts {
+        let one = |name: &str| BTreeMap::from([(name.to_owned(), name.to_owned())]);
+        let bytes = |name: &str| BTreeMap::from([(name.to_owned(), name.as_bytes().to_vec())]);
+        parts::Parts {
+            units: one("askalf-agent.service"),
+            archive_units: one("askalf-agent.service"),
+            defaults: one("askalf-agent"),
+            users: vec!["askalf-agent".to_owned()],
+            completions: bytes("askalf-agent.bash"),
+            manual: bytes("askalf-agent.1"),
+            next: "    echo next".to_owned(),
+            install: "install".to_owned(),
+            copyright: "copyright".to_owned(),
+            changelog: "changelog".to_owned(),
+            apache: "apache".to_owned(),
+            mit: "mit".to_owned(),
+            licences: "licences".to_owned(),
+            sbom: "{}".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_same_release_packs_to_the_same_bytes_in_any_folder_and_at_any_time() {
+        if let Err(error) =
+            tools::missing_of(&tools::deb().into_iter().chain([tools::zip()]).collect::<Vec<_>>())
+        {
+            println!("not run: packing twice: {error:#}");
+            return;
+        }
+        let release = Release {
+            version: "1.2.3".to_owned(),
+            epoch: 1_700_000_000,
+        };
+        let pack = |program: &Path| {
+            let out = tempfile::tempdir().unwrap();
+            let agent = Program::Agent;
+            deb::make(agent, program, &parts(), &release, out.path()).unwrap();
+            archives::tarball(agent, program, &parts(), &release, out.path()).unwrap();
+            archives::zip(agent, program, &parts(), &release, out.path()).unwrap();
+            sums::write(out.path()).unwrap();
+            out
+        };
+        let one = pack(Path::new("/bin/true"));
+        // Copied in another second, by another name, with another mode and time.
+        let folder = tempfile::tempdir().unwrap();
+        let copy = folder.path().join("copy");
+        fs::write(&copy, fs::read("/bin/true").unwrap()).unwrap();
+        let other = pack(&copy);
+        compare(one.path(), other.path()).unwrap();
+        let names: Vec<_> = sorted_files(one.path()).unwrap();
+        assert_eq!(names.len(), 4, "{names:?}");
+
+        fs::write(other.path().join(sums::FILE), "").unwrap();
+        let error = compare(one.path(), other.path()).unwrap_err().to_string();
+        assert_eq!(error, "SHA256SUMS differs between two builds");
     }
 }

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use askalf_e2e::workspace_root;
 
 use super::build::Platform;
 use super::{Program, Release, licences, sbom};
+use crate::pages;
 
 /// Everything in the packages of a program but the program.
 #[derive(Debug)]
@@ -20,7 +22,7 @@ pub(super) struct Parts {
     pub defaults: BTreeMap<String, String>,
     /// System users; the first is the service's, whose home is kept.
     pub users: Vec<String>,
-    /// Completions by shell.
+    /// Completions by file name.
     pub completions: BTreeMap<String, Vec<u8>>,
     /// Manual pages by file name.
     pub manual: BTreeMap<String, Vec<u8>>,
@@ -35,8 +37,50 @@ pub(super) struct Parts {
     pub sbom: String,
 }
 
+/// Files of both programs by name: what is made of their command lines.
+#[derive(Debug)]
+pub(super) struct Pages {
+    manual: BTreeMap<String, Vec<u8>>,
+    completions: BTreeMap<String, Vec<u8>>,
+}
+
+impl Pages {
+    pub(super) fn make() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let (manual, completions) = (folder.path().join("man"), folder.path().join("completions"));
+        pages::man(&manual)?;
+        pages::completions(&completions)?;
+        Ok(Self {
+            manual: files(&manual)?,
+            completions: files(&completions)?,
+        })
+    }
+}
+
+fn files(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        found.insert(
+            entry.file_name().to_string_lossy().into_owned(),
+            fs::read(entry.path())?,
+        );
+    }
+    Ok(found)
+}
+
+/// Those of one program: what is named after it.
+fn of_program(program: Program, files: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
+    let ours = |name: &str| name.trim_start_matches('_').starts_with(program.name());
+    files
+        .iter()
+        .filter(|(name, _)| ours(name))
+        .map(|(name, bytes)| (name.clone(), bytes.clone()))
+        .collect()
+}
+
 /// Those of a program.
-pub(super) fn of(program: Program, platform: Platform, release: &Release) -> Result<Parts> {
+pub(super) fn of(program: Program, platform: Platform, release: &Release, pages: &Pages) -> Result<Parts> {
     let root = workspace_root()?;
     let read =
         |file: &str| fs::read_to_string(root.join(file)).with_context(|| format!("{file} cannot be read"));
@@ -58,8 +102,8 @@ pub(super) fn of(program: Program, platform: Platform, release: &Release) -> Res
         archive_units,
         defaults,
         users: vec![name.to_owned()],
-        completions: BTreeMap::new(),
-        manual: BTreeMap::new(),
+        completions: of_program(program, &pages.completions),
+        manual: of_program(program, &pages.manual),
         next: read(&format!("packaging/deb/{name}/next"))?,
         install: read(&match platform {
             Platform::Windows => format!("packaging/{name}.windows.txt"),
