@@ -16,10 +16,12 @@ mod ci;
 mod cluster;
 mod container;
 mod demo;
+mod dist;
 mod fuzz;
 mod lines;
 mod mutants;
 mod ordinary_logs;
+mod packages;
 mod pages;
 mod prove;
 mod rootfs;
@@ -43,7 +45,12 @@ Tasks:
   test-windows   Build for Windows and run the agent's tests under Wine, then an agent there against a bridge here
   test-systemd [--restarts N]
                  Install the agent as a service in a container that boots systemd; restarts, reboots, profiles
+  test-packages [debs] [archives] [booted]
+                 Make a release; install, upgrade, remove and purge its packages, and run its archives
   ci             Format, lints, each crate alone, tests, documentation, Windows: everything that a change must pass
+  dist [OPTIONS] Build the packages of a release into target/dist: .deb, static tarball, Windows zip, checksums, SBOM
+                 --sign-key FILE signs them; --twice builds everything again elsewhere and compares; --only KIND; --out DIR;
+                 --version-suffix TEXT; or --new-key FILE makes a key
   bench [NAME]   Measure and write docs/benchmarks.md; without a name, list the benches
   prove cred     The slow proofs of the credential: a kill and a failure at every system call, races, churn
   prove faults   Delivery: both sides killed for ten minutes under load, and the network cut for a minute
@@ -85,7 +92,9 @@ fn main() -> ExitCode {
         ["test", arguments @ ..] => test::run(arguments),
         ["test-windows"] => windows::test(),
         ["test-systemd", arguments @ ..] => systemd::test(arguments),
+        ["test-packages", arguments @ ..] => packages::test(arguments),
         ["ci"] => ci::run(),
+        ["dist", arguments @ ..] => dist::run(arguments),
         ["bench"] => {
             println!("{}", bench::LIST);
             return ExitCode::SUCCESS;

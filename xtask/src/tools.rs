@@ -112,11 +112,21 @@ pub(crate) fn cargo_mutants() -> Tool {
 
 /// What compiles for Windows.
 pub(crate) fn windows() -> Vec<Tool> {
-    let debian = |name, command: &[&str], package| Tool {
+    let mut tools = debians_rust();
+    tools.push(debian(MINGW, &[MINGW, "--version"], "gcc-mingw-w64-x86-64-posix"));
+    tools
+}
+
+fn debian(name: &'static str, command: &[&str], package: &'static str) -> Tool {
+    Tool {
         name,
         command: words(command),
         remedy: Remedy::Install(Package::Debian(package)),
-    };
+    }
+}
+
+/// The compiler that builds its own standard library for targets which no toolchain has ready.
+fn debians_rust() -> Vec<Tool> {
     vec![
         debian(
             "Debian's rustc, new enough for this edition",
@@ -142,8 +152,70 @@ pub(crate) fn windows() -> Vec<Tool> {
             ],
             "rust-web-src",
         ),
-        debian(MINGW, &[MINGW, "--version"], "gcc-mingw-w64-x86-64-posix"),
     ]
+}
+
+/// The history, which dates a release.
+pub(crate) fn git() -> Tool {
+    Tool {
+        name: "git",
+        command: words(&["git", "--version"]),
+        remedy: Remedy::Install(Package::Named("git")),
+    }
+}
+
+/// What makes packages of Debian.
+pub(crate) fn deb() -> [Tool; 2] {
+    [
+        Tool {
+            name: "dpkg-deb",
+            command: words(&["dpkg-deb", "--version"]),
+            remedy: Remedy::Install(Package::Debian("dpkg")),
+        },
+        Tool {
+            name: "dpkg-shlibdeps",
+            command: words(&["dpkg-shlibdeps", "--version"]),
+            remedy: Remedy::Install(Package::Debian("dpkg-dev")),
+        },
+    ]
+}
+
+/// What builds static programs: musl, and Debian's compiler with the source of its standard library.
+pub(crate) fn musl() -> Vec<Tool> {
+    let mut tools = debians_rust();
+    tools.push(Tool {
+        name: "musl-gcc",
+        command: words(&["musl-gcc", "--version"]),
+        remedy: Remedy::Install(Package::Debian("musl-tools")),
+    });
+    tools
+}
+
+/// What makes an archive for Windows.
+pub(crate) fn zip() -> Tool {
+    Tool {
+        name: "zip",
+        command: words(&["zip", "--version"]),
+        remedy: Remedy::Install(Package::Named("zip")),
+    }
+}
+
+/// What unpacks it.
+pub(crate) fn unzip() -> Tool {
+    Tool {
+        name: "unzip",
+        command: words(&["unzip", "-v"]),
+        remedy: Remedy::Install(Package::Named("unzip")),
+    }
+}
+
+/// What verifies signatures, other than what made them.
+pub(crate) fn openssl_program() -> Tool {
+    Tool {
+        name: "openssl",
+        command: words(&["openssl", "version"]),
+        remedy: Remedy::Install(Package::Named("openssl")),
+    }
 }
 
 /// What runs programs for Windows.
@@ -247,6 +319,15 @@ pub(crate) fn require(tools: &[Tool]) -> Result<()> {
     match missing(tools).as_slice() {
         [] => Ok(()),
         missing => bail!(explain(missing, manager)),
+    }
+}
+
+/// An error that names what is missing; nothing is installed.
+#[cfg(test)]
+pub(crate) fn missing_of(tools: &[Tool]) -> Result<()> {
+    match missing(tools).as_slice() {
+        [] => Ok(()),
+        missing => bail!(explain(missing, manager())),
     }
 }
 

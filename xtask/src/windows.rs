@@ -51,6 +51,17 @@ pub(crate) fn test() -> Result<()> {
     wine.smoke()
 }
 
+/// Runs a program under Wine to its end, and yields what it prints.
+pub(crate) fn run_program(program: &Path, arguments: &[&str]) -> Result<String> {
+    let wine = Wine::prepare()?;
+    let beside = program.with_file_name("bcryptprimitives.dll");
+    fs::copy(wine.programs.join("bcryptprimitives.dll"), beside)?;
+    let mut command = Command::new("wine");
+    wine.surround(command.arg(program).args(arguments));
+    let output = run_to_the_end("wine", &mut command, b"")?.expect_code(0)?;
+    Ok(output.stdout)
+}
+
 /// Debian's cargo for Windows, in a target folder of its own: two compilers in one would build everything anew in turns.
 fn command(arguments: &[&str]) -> Result<Command> {
     let mut command = cargo::cargo_of(Path::new(tools::DEBIANS_CARGO))?;

@@ -8,6 +8,8 @@ mod commands;
 mod database;
 mod event_stream;
 mod home;
+#[cfg(unix)]
+mod installed;
 mod local_socket;
 mod secret_file;
 mod serve;
@@ -63,7 +65,12 @@ fn run(cli: Cli) -> anyhow::Result<askalf_cli::ExitCode> {
             tracing::warn!("{error}: run the bridge as a user of its own");
         }
     }
-    let home = Home::new(cli.home, cli.database)?;
+    let named = match cli.home {
+        #[cfg(unix)]
+        None if !matches!(cli.command, Command::Serve(_)) => installed::home()?,
+        named => named,
+    };
+    let home = Home::new(named, cli.database)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -1,0 +1,141 @@
+//! The texts that go into the packages of a program beside it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use askalf_e2e::workspace_root;
+
+use super::build::Platform;
+use super::{Program, Release, licences, sbom};
+use crate::pages;
+
+/// Everything in the packages of a program but the program.
+#[derive(Debug)]
+pub(super) struct Parts {
+    /// Units of systemd, by file name.
+    pub units: BTreeMap<String, String>,
+    /// The same, for archives: there the program stands under `/usr/local/bin`.
+    pub archive_units: BTreeMap<String, String>,
+    /// What administrators set, by the name of a file in `/etc/default`.
+    pub defaults: BTreeMap<String, String>,
+    /// System users; the first is the service's, whose home is kept.
+    pub users: Vec<String>,
+    /// Completions by file name.
+    pub completions: BTreeMap<String, Vec<u8>>,
+    /// Manual pages by file name.
+    pub manual: BTreeMap<String, Vec<u8>>,
+    /// What to do after the first installation of a package.
+    pub next: String,
+    pub install: String,
+    pub copyright: String,
+    pub changelog: String,
+    pub apache: String,
+    pub mit: String,
+    pub licences: String,
+    pub sbom: String,
+}
+
+/// Files of both programs by name: what is made of their command lines.
+#[derive(Debug)]
+pub(super) struct Pages {
+    manual: BTreeMap<String, Vec<u8>>,
+    completions: BTreeMap<String, Vec<u8>>,
+}
+
+impl Pages {
+    pub(super) fn make() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let (manual, completions) = (folder.path().join("man"), folder.path().join("completions"));
+        pages::man(&manual)?;
+        pages::completions(&completions)?;
+        Ok(Self {
+            manual: files(&manual)?,
+            completions: files(&completions)?,
+        })
+    }
+}
+
+fn files(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        found.insert(
+            entry.file_name().to_string_lossy().into_owned(),
+            fs::read(entry.path())?,
+        );
+    }
+    Ok(found)
+}
+
+/// Those of one program: what is named after it.
+fn of_program(program: Program, files: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
+    let ours = |name: &str| name.trim_start_matches('_').starts_with(program.name());
+    files
+        .iter()
+        .filter(|(name, _)| ours(name))
+        .map(|(name, bytes)| (name.clone(), bytes.clone()))
+        .collect()
+}
+
+/// Those of a program.
+pub(super) fn of(program: Program, platform: Platform, release: &Release, pages: &Pages) -> Result<Parts> {
+    let root = workspace_root()?;
+    let read =
+        |file: &str| fs::read_to_string(root.join(file)).with_context(|| format!("{file} cannot be read"));
+    let name = program.name();
+    let components = sbom::components(program, platform)?;
+    let unit = format!("{name}.service");
+    let text = read(&format!("packaging/{unit}"))?;
+    let units = BTreeMap::from([(unit, text)]);
+    let archive_units = units
+        .iter()
+        .map(|(unit, text)| (unit.clone(), text.replace("/usr/bin/", "/usr/local/bin/")))
+        .collect();
+    let mut defaults = BTreeMap::new();
+    if program == Program::Bridge {
+        defaults.insert(name.to_owned(), read("packaging/askalf-bridge.default")?);
+    }
+    Ok(Parts {
+        units,
+        archive_units,
+        defaults,
+        users: vec![name.to_owned()],
+        completions: of_program(program, &pages.completions),
+        manual: of_program(program, &pages.manual),
+        next: read(&format!("packaging/deb/{name}/next"))?,
+        install: read(&match platform {
+            Platform::Windows => format!("packaging/{name}.windows.txt"),
+            Platform::Gnu | Platform::Musl => format!("packaging/{name}.linux.txt"),
+        })?,
+        copyright: copyright(&read("packaging/deb/copyright")?, &read("LICENSE-MIT")?),
+        changelog: read("CHANGELOG.md")?,
+        apache: read("LICENSE-APACHE")?,
+        mit: read("LICENSE-MIT")?,
+        licences: licences::text(program, platform, &components)?,
+        sbom: sbom::text(program, &components, release)?,
+    })
+}
+
+/// The MIT licence in place, with a space before each line and a dot on empty ones, as Debian's format wants it.
+fn copyright(template: &str, mit: &str) -> String {
+    let lines = mit.trim().lines().map(|line| match line.trim() {
+        "" => " .".to_owned(),
+        line => format!(" {line}"),
+    });
+    template.replace("@MIT@", &lines.collect::<Vec<_>>().join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_licence_is_folded_as_debian_wants_it() {
+        assert_eq!(
+            copyright("License: MIT\n@MIT@\n", "a\n\nb\n"),
+            "License: MIT\n a\n .\n b\n"
+        );
+    }
+}
