@@ -6,9 +6,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use askalf_cli::{ExitCode, Failure};
+use askalf_cli::{ExitCode, Failure, in_plain_words};
 
-use crate::home::describe;
 use crate::local_socket::own_uid;
 
 /// Home of the bridge that a package installs.
@@ -37,7 +36,7 @@ pub(crate) fn home() -> Result<Option<PathBuf>, Failure> {
         Caller::Bridge(home) => Ok(Some(home)),
         Caller::Root { home, uid, gid } => {
             let program = std::env::current_exe();
-            let program = program.map_err(|error| cannot(&describe(&error)))?;
+            let program = program.map_err(|error| cannot(&in_plain_words(&error)))?;
             let error = Command::new(program)
                 .args(std::env::args_os().skip(1))
                 .env("ASKALF_BRIDGE_HOME", &home)
@@ -45,7 +44,7 @@ pub(crate) fn home() -> Result<Option<PathBuf>, Failure> {
                 .uid(uid)
                 .gid(gid)
                 .exec();
-            Err(cannot(&describe(&error)))
+            Err(cannot(&in_plain_words(&error)))
         }
     }
 }
