@@ -1,4 +1,4 @@
-//! Tasks of the workspace: `cargo xtask demo | test | test-windows | ci | bench | prove | fuzz | mutants`.
+//! Tasks of the workspace: `cargo xtask demo | test | test-windows | test-systemd | ci | bench | prove | fuzz | mutants`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a command line")]
 
 mod bench;
@@ -14,12 +14,15 @@ mod ci;
 )]
 #[path = "../../crates/askalf-store/tests/postgres_server/cluster.rs"]
 mod cluster;
+mod container;
 mod demo;
 mod fuzz;
 mod lines;
 mod mutants;
 mod ordinary_logs;
 mod prove;
+mod rootfs;
+mod systemd;
 mod test;
 mod tools;
 mod totals;
@@ -36,6 +39,8 @@ Tasks:
   demo           Build; then a bridge and a device in a scratch folder: tasks, restarts, kills, a new host name
   test [ARGS]    Build the binaries once and run every test; ARGS replace '--workspace' of cargo test
   test-windows   Build for Windows and run the agent's tests under Wine, then an agent there against a bridge here
+  test-systemd [--restarts N]
+                 Install the agent as a service in a container that boots systemd; restarts, reboots, profiles
   ci             Format, lints, each crate alone, tests, documentation, Windows: everything that a change must pass
   bench [NAME]   Measure and write docs/benchmarks.md; without a name, list the benches
   prove cred     The slow proofs of the credential: a kill and a failure at every system call, races, churn
@@ -74,6 +79,7 @@ fn main() -> ExitCode {
         ["demo"] => demo::run(),
         ["test", arguments @ ..] => test::run(arguments),
         ["test-windows"] => windows::test(),
+        ["test-systemd", arguments @ ..] => systemd::test(arguments),
         ["ci"] => ci::run(),
         ["bench"] => {
             println!("{}", bench::LIST);

@@ -159,6 +159,33 @@ pub(crate) fn wine() -> Tool {
     }
 }
 
+/// What makes a root file system and boots it.
+pub(crate) fn containers() -> Vec<Tool> {
+    let debian = |name, command: &[&str], package| Tool {
+        name,
+        command: words(command),
+        remedy: Remedy::Install(Package::Debian(package)),
+    };
+    vec![
+        debian("debootstrap", &["debootstrap", "--version"], "debootstrap"),
+        debian(
+            "systemd-nspawn",
+            &["systemd-nspawn", "--version"],
+            "systemd-container",
+        ),
+        debian(
+            "ip, with network namespaces",
+            &["ip", "netns", "list"],
+            "iproute2",
+        ),
+        debian(
+            "nsenter and setpriv",
+            &["sh", "-c", "nsenter --version && setpriv --version"],
+            "util-linux",
+        ),
+    ]
+}
+
 /// The server that the stores are tested on, wherever the system puts it.
 pub(crate) fn postgresql() -> Tool {
     let look = "for file in \"$(command -v initdb)\" \"$(pg_config --bindir)/initdb\" /usr/lib/postgresql/*/bin/initdb \
@@ -366,7 +393,7 @@ impl Manager {
     }
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     let output = Command::new("id").arg("-u").output();
     output.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }

@@ -6,6 +6,8 @@ use askalf_agent_core::TlsPin;
 use askalf_exec::Anchor;
 use clap::{Args, Parser, Subcommand};
 
+use crate::service::Profile;
+
 /// Holds this device's key, connects it to an askalf bridge and runs the tasks that come from there.
 #[derive(Parser)]
 #[command(name = "askalf-agent", version, max_term_width = 100, after_help = AFTER_HELP)]
@@ -68,6 +70,10 @@ pub(crate) enum Command {
     Scan(Scan),
     /// Stop the daemon; the credential stays
     Disconnect,
+    /// Have the system start the agent, with the machine or with your session
+    InstallService(InstallService),
+    /// Stop the service and remove it; the credential stays
+    UninstallService(UninstallService),
     /// Look at the sealed credential
     #[command(subcommand)]
     Cred(Cred),
@@ -199,6 +205,46 @@ pub(crate) struct Runner {
     /// Name or number of the user that the agent at the other end runs as, where it is another than this process's
     #[arg(long, value_name = "USER")]
     pub agent_user: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InstallService {
+    #[command(flatten)]
+    pub place: ServicePlace,
+
+    /// What tasks may do
+    #[arg(long, value_enum, value_name = "PROFILE", default_value_t)]
+    pub profile: Profile,
+
+    /// Folder of an agent that ran as somebody else: its key, device id, rules and records become the service's
+    #[arg(long, value_name = "DIR")]
+    pub adopt: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UninstallService {
+    #[command(flatten)]
+    pub place: ServicePlace,
+}
+
+/// Which service, and how it is told.
+#[derive(Debug, Args)]
+pub(crate) struct ServicePlace {
+    /// The machine's service, with a user of its own [default for root]
+    #[arg(long, conflicts_with = "user")]
+    pub system: bool,
+
+    /// A service of your own [default for everybody else]
+    #[arg(long)]
+    pub user: bool,
+
+    /// Say what would be done and written, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

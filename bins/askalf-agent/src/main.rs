@@ -20,7 +20,13 @@ mod passphrase_input;
 mod redaction;
 mod route;
 mod runner;
+#[cfg(target_os = "linux")]
+mod sd_notify;
 mod service;
+#[cfg(target_os = "linux")]
+mod service_home;
+#[cfg(target_os = "linux")]
+mod service_manager;
 mod shell;
 mod start;
 mod task_limits;
@@ -67,6 +73,9 @@ fn run(
             tracing::warn!("{error}. {}", error.hint());
         }
     }
+    let home_is_named = home.is_some();
+    #[cfg(target_os = "linux")]
+    let home = service_home::of(home, &command)?;
     let vault = Vault::new(home, passphrase)?;
     match command {
         Command::Connect(arguments) => block_on(commands::connect(vault, arguments)),
@@ -80,6 +89,8 @@ fn run(
         Command::Policy(arguments) => commands::policy(vault.home(), arguments),
         Command::Approvals(arguments) => block_on(commands::approvals(vault.home(), arguments)),
         Command::Audit(arguments) => commands::audit(vault.home(), &arguments),
+        Command::InstallService(arguments) => commands::install_service(&vault, home_is_named, arguments),
+        Command::UninstallService(arguments) => commands::uninstall_service(&vault, arguments),
         Command::Recovery => {
             print(include_str!("../../../docs/recovery.md"))?;
             Ok(askalf_cli::ExitCode::Done)

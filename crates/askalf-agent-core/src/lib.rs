@@ -21,8 +21,8 @@ pub use approval::{ApprovalQueue, MAX_APPROVALS, MAX_SHOWN, NotAsked, PendingApp
 pub use askalf_proto::AuditHead;
 pub use credential::{CredentialSource, LoadedCredential, NoCredential, NoCredentialKind};
 pub use driver::{
-    AgentOptions, DeviceIdError, DeviceIdStore, RedeemError, Redeemed, Redemption, Verification, Verified,
-    VerifyError, VerifyErrorKind, redeem, run, verify,
+    AgentOptions, DeviceIdError, DeviceIdStore, Pulse, RedeemError, Redeemed, Redemption, Verification,
+    Verified, VerifyError, VerifyErrorKind, redeem, run, verify,
 };
 pub use endpoint::{Endpoint, EndpointError};
 pub use facts::DeviceFacts;

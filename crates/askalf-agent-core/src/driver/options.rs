@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::Pulse;
 use crate::{AuditHead, DeviceFacts, DeviceProbe, Timings};
 
 /// How an agent runs.
@@ -22,6 +23,8 @@ pub struct AgentOptions {
     pub audit_head: Option<watch::Receiver<Option<AuditHead>>>,
     /// The user that tasks run as, where it is another than the agent's own: shown in its status.
     pub tasks_run_as: Option<String>,
+    /// Where a watchdog asks whether the agent's loop goes round.
+    pub pulse: Option<Pulse>,
     /// How long to wait for what.
     pub timings: Timings,
 }
@@ -36,6 +39,7 @@ impl AgentOptions {
             default_timeout: Duration::from_secs(10 * 60),
             audit_head: None,
             tasks_run_as: None,
+            pulse: None,
             timings: Timings::default(),
         }
     }
