@@ -158,6 +158,12 @@ fn wall(scene: &Scene, profile: &str) -> Result<()> {
     );
     let restricted = group.contains("NoNewPrivs:\t1");
     ensure!(restricted == (profile != "unconfined"), "{profile}: {group}");
+    let scan = scene.container.run(&["askalf-agent", "scan"])?.expect_code(0)?;
+    ensure!(
+        scan.stdout.contains("askalf-task"),
+        "{profile}: scan says {}",
+        scan.stdout
+    );
     let knocks = "for s in /run/askalf-agent/task.sock /var/lib/askalf-agent/agent.sock; do perl -MIO::Socket::UNIX -e \
         'exit(IO::Socket::UNIX->new(Peer => shift) ? 1 : 0)' $s || exit 1; done";
     let output = scene.bridge.dispatch(&scene.device, knocks)?;

@@ -262,4 +262,39 @@ mod tests {
         let shuts_home = PROFILES.map(|profile| has(&units(profile).service(), home));
         assert_eq!(shuts_home, [true, true, false]);
     }
+
+    #[test]
+    fn systemd_finds_no_fault_in_them_and_strict_is_strict() {
+        let analyze = |arguments: &[&str], unit: &Path| {
+            let mut command = std::process::Command::new("systemd-analyze");
+            command.args(arguments).arg(unit).output()
+        };
+        if analyze(&["--version"], Path::new("")).is_err() {
+            println!("not run: systemd-analyze, which is not on this machine");
+            return;
+        }
+        for profile in PROFILES {
+            let folder = tempfile::tempdir().unwrap();
+            let units = TaskUnits {
+                binary: Path::new("/bin/true"),
+                ..units(profile)
+            };
+            let [template, instance, socket] =
+                [SERVICE_UNIT, "askalf-task@1.service", SOCKET_UNIT].map(|name| folder.path().join(name));
+            std::fs::write(&template, units.service()).unwrap();
+            std::fs::write(&socket, units.socket()).unwrap();
+            for unit in [&template, &socket] {
+                let output = analyze(&["verify", "--man=no"], unit).unwrap();
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                assert!(!said.contains("askalf"), "{profile:?}: {said}");
+            }
+            std::fs::rename(&template, &instance).unwrap();
+            let exposure = analyze(&["security", "--offline=true", "--threshold=30"], &instance).unwrap();
+            assert_eq!(
+                exposure.status.success(),
+                profile == TaskProfile::Strict,
+                "{profile:?}"
+            );
+        }
+    }
 }

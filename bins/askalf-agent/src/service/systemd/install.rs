@@ -27,6 +27,9 @@ const PROGRAM_FOLDERS: [&str; 6] = [
     "/sbin",
 ];
 
+/// Where packages have their units.
+const PACKAGED_UNITS: [&str; 2] = ["/usr/lib/systemd/system", "/lib/systemd/system"];
+
 /// How long is waited for what the started service comes to.
 const SETTLING: Duration = Duration::from_secs(3);
 
@@ -87,7 +90,7 @@ pub(crate) fn install(wanted: &Install) -> Result<Report, Failure> {
              sudo loginctl enable-linger $USER",
         );
     }
-    if !has_credential(&home) {
+    if !wanted.dry_run && !has_credential(&home) {
         let sudo = if wanted.scope == Scope::System {
             "sudo "
         } else {
@@ -181,10 +184,25 @@ fn system(wanted: &Install, acts: &mut Acts) -> Result<(PathBuf, PathBuf, PathBu
     let units = Path::new(SYSTEM_UNITS);
     let files = UnitFile::of_the_system(&binary, &home, wanted.profile);
     for file in &files {
-        acts.write(&units.join(file.name), &file.text)?;
+        let path = units.join(file.name);
+        if is_packaged(file) {
+            // One of ours in front of it would stay as it is for ever.
+            acts.unchanged("write", path.display().to_string())?;
+            acts.remove(&path)?;
+        } else {
+            acts.write(&path, &file.text)?;
+        }
     }
     forget_old(acts, &old_units, &files.map(|file| units.join(file.name)))?;
     Ok((units.join(SERVICE), binary, home))
+}
+
+/// Whether a package has brought this very unit.
+fn is_packaged(file: &UnitFile) -> bool {
+    PACKAGED_UNITS.iter().any(|folder| {
+        let packaged = fs::read_to_string(Path::new(folder).join(file.name));
+        packaged.is_ok_and(|text| text == file.text)
+    })
 }
 
 fn user(wanted: &Install, acts: &mut Acts) -> Result<(PathBuf, PathBuf, PathBuf), Failure> {
