@@ -87,6 +87,10 @@ pub(crate) enum Command {
     Audit(Audit),
     /// Print what to do when the device cannot get in
     Recovery,
+    /// Be the process of the service (started by Windows)
+    #[cfg(windows)]
+    #[command(hide = true)]
+    ServiceRun,
     /// Own one task's process tree (started by the daemon)
     #[command(hide = true)]
     Runner(Runner),

@@ -1,5 +1,6 @@
 //! `daemon`: takes the home for itself, wires the parts together and runs until it is told to stop.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +37,14 @@ use crate::{sd_notify::Notifier, service_manager::report};
 pub(crate) const DEFAULT_CONCURRENT: u32 = 2;
 
 pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
+    daemon_until(vault, std::future::pending()).await
+}
+
+/// The same, which also stops when `asked` is done.
+pub(crate) async fn daemon_until(
+    vault: &Vault,
+    asked: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<ExitCode> {
     let home = vault.home();
     let proxies = environment::proxies()?;
     let place = TaskPlace::from_environment()?;
@@ -61,8 +70,13 @@ pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
         ))
     });
     tokio::spawn(async move {
+        let mut asked = pin!(asked);
+        let mut was_asked = false;
         loop {
-            stop.next().await;
+            tokio::select! {
+                () = stop.next() => {}
+                () = &mut asked, if !was_asked => was_asked = true,
+            }
             if commands.send(Command::Stop).await.is_err() {
                 return;
             }

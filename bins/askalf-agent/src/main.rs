@@ -60,14 +60,26 @@ fn run(
     let filter = environment::variable("ASKALF_LOG");
     let filter = match command {
         Command::Daemon => filter,
+        #[cfg(windows)]
+        Command::ServiceRun => filter,
         // Commands speak through their exit code and messages; their logs are for those who ask.
         _ => filter.or_else(|| Some("warn".to_owned())),
     };
-    init_logs(filter.as_deref(), environment::variable("NO_COLOR").is_some()).map_err(|error| {
+    let plain = environment::variable("NO_COLOR").is_some();
+    #[cfg(windows)]
+    let inited = match (&command, &home) {
+        (Command::ServiceRun, Some(home)) => {
+            askalf_cli::init_logs_to(filter.as_deref(), service::windows::log(home))
+        }
+        _ => init_logs(filter.as_deref(), plain),
+    };
+    #[cfg(not(windows))]
+    let inited = init_logs(filter.as_deref(), plain);
+    inited.map_err(|error| {
         Failure::new(askalf_cli::ExitCode::Usage, error)
             .hint("set ASKALF_LOG to error, warn, info, debug or trace")
     })?;
-    if matches!(command, Command::Daemon) {
+    if is_daemon(&command) {
         // Before anything secret is read. What the environment holds of it stays out of sight of tasks too.
         if let Err(error) = harden_process() {
             tracing::warn!("{error}. {}", error.hint());
@@ -78,8 +90,12 @@ fn run(
     let home = service_home::of(home, &command)?;
     let vault = Vault::new(home, passphrase)?;
     match command {
-        Command::Connect(arguments) => block_on(commands::connect(vault, arguments)),
-        Command::Pair(arguments) => block_on(commands::pair(vault, arguments)),
+        Command::Connect(arguments) => {
+            hand_over(&vault, |vault| block_on(commands::connect(vault, arguments)))
+        }
+        Command::Pair(arguments) => hand_over(&vault, |vault| block_on(commands::pair(vault, arguments))),
+        #[cfg(windows)]
+        Command::ServiceRun => service::windows::run(vault),
         Command::Daemon => block_on(daemon::daemon(&vault)),
         Command::Status(arguments) => block_on(commands::status(&vault, arguments)),
         Command::Disconnect => block_on(commands::disconnect(vault.home())),
@@ -97,6 +113,26 @@ fn run(
         }
         Command::Runner(_) => Ok(askalf_cli::ExitCode::Usage),
     }
+}
+
+fn is_daemon(command: &Command) -> bool {
+    match command {
+        Command::Daemon => true,
+        #[cfg(windows)]
+        Command::ServiceRun => true,
+        _ => false,
+    }
+}
+
+/// Acts on the credential. On Windows what was written into the service's home becomes the service's, however the act ended.
+fn hand_over(
+    vault: &Vault,
+    act: impl FnOnce(Vault) -> anyhow::Result<askalf_cli::ExitCode>,
+) -> anyhow::Result<askalf_cli::ExitCode> {
+    let done = act(vault.clone());
+    #[cfg(windows)]
+    service::windows::after_act(vault.home().path())?;
+    done
 }
 
 fn block_on(

@@ -13,7 +13,7 @@ mod table;
 
 pub use exit_code::ExitCode;
 pub use failure::{Failure, report};
-pub use logs::{LogFilterError, init_logs};
+pub use logs::{LogFilterError, init_logs, init_logs_to};
 pub use private_files::{owner, permission_bits, private_file, private_folder, sync_folder_of};
 pub use secret_input::{read_secret, read_token};
 pub use stop::{Interrupts, ReloadRequests, StopRequests, interrupts};
