@@ -103,6 +103,10 @@ pub(crate) enum Command {
         /// The shell
         shell: Shell,
     },
+    /// Be the process of the service (started by Windows)
+    #[cfg(windows)]
+    #[command(hide = true)]
+    ServiceRun,
     /// Own one task's process tree (started by the daemon)
     #[command(hide = true)]
     Runner(Runner),

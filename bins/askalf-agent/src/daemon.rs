@@ -1,6 +1,7 @@
 //! `daemon`: takes the home for itself, wires the parts together and runs until it is told to stop.
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -35,13 +36,22 @@ use crate::{sd_notify::Notifier, service_manager::report};
 pub(crate) const DEFAULT_CONCURRENT: u32 = 2;
 
 pub(crate) async fn daemon(vault: &Vault, log_file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+    daemon_until(vault, log_file, std::future::pending()).await
+}
+
+/// The same, which also stops when `asked` is done.
+pub(crate) async fn daemon_until(
+    vault: &Vault,
+    log_file: Option<PathBuf>,
+    asked: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<ExitCode> {
     let home = vault.home();
     let proxies = environment::proxies()?;
     let place = TaskPlace::from_environment()?;
     vault.create()?;
     let _lock = home_lock::take(home).await?;
     let record = Arc::new(RunRecord::begin(home, log_file).await);
-    let outcome = run(vault, &place, proxies, &record).await;
+    let outcome = run(vault, &place, proxies, asked, &record).await;
     match &outcome {
         Ok(_) => record.end(None).await,
         Err(error) => record.end(Some(&format!("{error:#}"))).await,
@@ -53,6 +63,7 @@ async fn run(
     vault: &Vault,
     place: &TaskPlace,
     proxies: Proxies,
+    end: impl Future<Output = ()> + Send + 'static,
     record: &Arc<RunRecord>,
 ) -> anyhow::Result<ExitCode> {
     let home = vault.home();
@@ -80,6 +91,7 @@ async fn run(
     let reload = Arc::new(Notify::new());
     tokio::spawn(pass_on(
         stop,
+        end,
         reloads,
         requests,
         commands.clone(),
@@ -165,16 +177,23 @@ async fn run(
 /// Passes on what signals and the control socket ask for. A reload is done beside, so that a disk that hangs holds up no stop.
 async fn pass_on(
     mut stop: StopRequests,
+    end: impl Future<Output = ()> + Send,
     mut reloads: ReloadRequests,
     mut requests: mpsc::Receiver<Command>,
     commands: mpsc::Sender<Command>,
     reload: Arc<Notify>,
     record: Arc<RunRecord>,
 ) {
+    let (mut end, mut was_ended) = (pin!(end), false);
     loop {
         let command = tokio::select! {
             () = stop.next() => {
                 record.asked_by("a signal");
+                Command::Stop
+            }
+            () = &mut end, if !was_ended => {
+                was_ended = true;
+                record.asked_by("the service manager");
                 Command::Stop
             }
             () = reloads.next() => {

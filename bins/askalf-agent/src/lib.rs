@@ -80,13 +80,16 @@ fn run(
     let filter = environment::variable("ASKALF_LOG");
     let plain = environment::variable("NO_COLOR").is_some();
     let (filter, file) = match &command {
-        Command::Daemon(arguments) => (filter, arguments.log_file.as_deref()),
+        Command::Daemon(arguments) => (filter, arguments.log_file.clone()),
+        // Nobody sees the standard error of a service there.
+        #[cfg(windows)]
+        Command::ServiceRun => (filter, home.as_deref().map(service::windows::log_file)),
         // Commands speak through their exit code and messages; their logs are for those who ask.
         _ => (filter.or_else(|| Some("warn".to_owned())), None),
     };
-    let _last_lines = init_logs(filter.as_deref(), plain, file)
+    let _last_lines = init_logs(filter.as_deref(), plain, file.as_deref())
         .map_err(|error| Failure::new(error.exit_code(), &error).hint(error.hint()))?;
-    if matches!(command, Command::Daemon(_)) {
+    if is_daemon(&command) {
         // Before anything secret is read. What the environment holds of it stays out of sight of tasks too.
         if let Err(error) = harden_process() {
             tracing::warn!("{error}. {}", error.hint());
@@ -97,8 +100,12 @@ fn run(
     let home = service_home::of(home, &mut command)?;
     let vault = Vault::new(home, passphrase)?;
     match command {
-        Command::Connect(arguments) => block_on(commands::connect(vault, arguments)),
-        Command::Pair(arguments) => block_on(commands::pair(vault, arguments)),
+        Command::Connect(arguments) => {
+            hand_over(&vault, |vault| block_on(commands::connect(vault, arguments)))
+        }
+        Command::Pair(arguments) => hand_over(&vault, |vault| block_on(commands::pair(vault, arguments))),
+        #[cfg(windows)]
+        Command::ServiceRun => service::windows::run(vault),
         Command::Daemon(arguments) => block_on(daemon::daemon(&vault, arguments.log_file)),
         Command::Doctor(arguments) => block_on(doctor::doctor(&vault, &arguments)),
         Command::Status(arguments) => block_on(commands::status(&vault, arguments)),
@@ -117,6 +124,26 @@ fn run(
         }
         Command::Runner(_) | Command::Completions { .. } => Ok(askalf_cli::ExitCode::Usage),
     }
+}
+
+fn is_daemon(command: &Command) -> bool {
+    match command {
+        Command::Daemon(_) => true,
+        #[cfg(windows)]
+        Command::ServiceRun => true,
+        _ => false,
+    }
+}
+
+/// Acts on the credential. On Windows what was written into the service's home becomes the service's, however the act ended.
+fn hand_over(
+    vault: &Vault,
+    act: impl FnOnce(Vault) -> anyhow::Result<askalf_cli::ExitCode>,
+) -> anyhow::Result<askalf_cli::ExitCode> {
+    let done = act(vault.clone());
+    #[cfg(windows)]
+    service::windows::after_act(vault.home().path())?;
+    done
 }
 
 fn block_on(

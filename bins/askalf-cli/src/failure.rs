@@ -23,6 +23,11 @@ impl Failure {
         }
     }
 
+    /// What the command exits with.
+    pub fn code(&self) -> ExitCode {
+        self.code
+    }
+
     /// What to do next.
     pub fn hint_text(&self) -> Option<&str> {
         self.hint.as_deref()

@@ -3,6 +3,7 @@
 use askalf_cli::ExitCode;
 
 use crate::cli::{InstallService, UninstallService};
+use crate::service::acts::Acts;
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{install_service, uninstall_service};
@@ -17,7 +18,8 @@ mod linux {
     use super::*;
     use crate::commands::show_json;
     use crate::environment;
-    use crate::service::systemd::{Install, SERVICE_HOME, Scope, Uninstall, install, uninstall};
+    use crate::service::openrc;
+    use crate::service::systemd::{Install, SERVICE_HOME, Scope, Uninstall, install, is_booted, uninstall};
     use crate::vault::Vault;
 
     pub(crate) fn install_service(
@@ -31,6 +33,9 @@ mod linux {
             adopt,
         } = arguments;
         let scope = scope(place.system, place.user);
+        if scope == Scope::System && !is_booted() && openrc::is_booted() {
+            return tell(openrc::install(place.dry_run, place.json)?, place.json);
+        }
         if scope == Scope::System && home_is_named {
             refuse_home(vault.home().path())?;
         }
@@ -68,6 +73,9 @@ mod linux {
     pub(crate) fn uninstall_service(vault: &Vault, arguments: UninstallService) -> anyhow::Result<ExitCode> {
         let place = arguments.place;
         let scope = scope(place.system, place.user);
+        if scope == Scope::System && !is_booted() && openrc::is_booted() {
+            return tell(openrc::uninstall(place.dry_run, place.json)?, place.json);
+        }
         let removed = uninstall(&Uninstall {
             scope,
             dry_run: place.dry_run,
@@ -127,30 +135,114 @@ mod linux {
 #[cfg(not(target_os = "linux"))]
 pub(crate) use elsewhere::{install_service, uninstall_service};
 
+/// Where there is no systemd: what was done and what a person should know.
+fn tell(acts: Acts, json: bool) -> anyhow::Result<ExitCode> {
+    let (acts, notes) = acts.into_parts();
+    if json {
+        super::show_json(&serde_json::json!({ "acts": acts, "notes": notes }))?;
+    } else {
+        let lines = notes.iter().map(|note| format!("note: {note}\n"));
+        askalf_cli::print(&lines.collect::<String>())?;
+    }
+    Ok(ExitCode::Done)
+}
+
 #[cfg(not(target_os = "linux"))]
 mod elsewhere {
-    use askalf_cli::Failure;
-
     use super::*;
     use crate::vault::Vault;
 
+    #[cfg(windows)]
+    mod system {
+        use askalf_cli::Failure;
+
+        use super::*;
+        use crate::cli::ServicePlace;
+        use crate::service::windows;
+
+        pub(super) fn install(_: &Vault, place: &ServicePlace) -> Result<Acts, Failure> {
+            of_the_system(place)?;
+            windows::install(place.dry_run, place.json)
+        }
+
+        pub(super) fn uninstall(_: &Vault, place: &ServicePlace) -> Result<Acts, Failure> {
+            of_the_system(place)?;
+            windows::uninstall(place.dry_run, place.json)
+        }
+
+        fn of_the_system(place: &ServicePlace) -> Result<(), Failure> {
+            if place.user {
+                return Err(
+                    Failure::new(ExitCode::Usage, "Windows has services of the machine alone")
+                        .hint("leave --user out"),
+                );
+            }
+            Ok(())
+        }
+    }
+
+    #[cfg(target_os = "macos")]
+    mod system {
+        use askalf_cli::Failure;
+
+        use super::*;
+        use crate::cli::ServicePlace;
+        use crate::environment;
+        use crate::service::launchd;
+
+        pub(super) fn install(vault: &Vault, place: &ServicePlace) -> Result<Acts, Failure> {
+            launchd::install(&of(vault, place)?)
+        }
+
+        pub(super) fn uninstall(vault: &Vault, place: &ServicePlace) -> Result<Acts, Failure> {
+            launchd::uninstall(&of(vault, place)?)
+        }
+
+        fn of(vault: &Vault, place: &ServicePlace) -> Result<launchd::Place, Failure> {
+            let uid = rustix::process::geteuid();
+            Ok(launchd::Place {
+                system: place.system || (uid.is_root() && !place.user),
+                caller: environment::variable("SUDO_USER").filter(|name| name != "root"),
+                user_home: environment::user_home()
+                    .ok_or_else(|| Failure::new(ExitCode::Failed, "this user has no home folder"))?,
+                home: vault.home().path().to_owned(),
+                uid: uid.as_raw(),
+                dry_run: place.dry_run,
+                json: place.json,
+            })
+        }
+    }
+
+    #[cfg(not(any(windows, target_os = "macos")))]
+    mod system {
+        use askalf_cli::Failure;
+
+        use super::*;
+        use crate::cli::ServicePlace;
+
+        pub(super) fn install(_: &Vault, _: &ServicePlace) -> Result<Acts, Failure> {
+            Err(no_services())
+        }
+
+        pub(super) fn uninstall(_: &Vault, _: &ServicePlace) -> Result<Acts, Failure> {
+            Err(no_services())
+        }
+
+        fn no_services() -> Failure {
+            Failure::new(ExitCode::Failed, "services are not made on this system")
+                .hint("have 'askalf-agent daemon' started by what starts programs here")
+        }
+    }
+
     pub(crate) fn install_service(
-        _vault: &Vault,
+        vault: &Vault,
         _home_is_named: bool,
-        _arguments: InstallService,
+        arguments: InstallService,
     ) -> anyhow::Result<ExitCode> {
-        Err(no_systemd().into())
+        tell(system::install(vault, &arguments.place)?, arguments.place.json)
     }
 
-    pub(crate) fn uninstall_service(
-        _vault: &Vault,
-        _arguments: UninstallService,
-    ) -> anyhow::Result<ExitCode> {
-        Err(no_systemd().into())
-    }
-
-    fn no_systemd() -> Failure {
-        Failure::new(ExitCode::Failed, "services are made where systemd runs")
-            .hint("have 'askalf-agent daemon' started by what starts programs here")
+    pub(crate) fn uninstall_service(vault: &Vault, arguments: UninstallService) -> anyhow::Result<ExitCode> {
+        tell(system::uninstall(vault, &arguments.place)?, arguments.place.json)
     }
 }

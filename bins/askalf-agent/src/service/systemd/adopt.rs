@@ -17,9 +17,9 @@ use askalf_cred::{
 };
 use rustix::fs::OFlags;
 
-use super::acts::cannot;
 use super::users::Account;
 use crate::machine_facts::machine_facts;
+use crate::service::acts::cannot;
 
 /// What an agent keeps, the credential last.
 const FILES: [&str; 14] = [

@@ -9,12 +9,12 @@ use askalf_cli::{ExitCode, Failure};
 use askalf_cred::KeySources;
 use serde::Serialize;
 
-use super::acts::{Act, Acts, cannot};
 use super::adopt::{Source, adopt, has_credential};
 use super::old_agent::{self, OldUnit};
 use super::units::{DaemonUnit, UnitFile};
 use super::users::{self, Account};
 use super::{Profile, SERVICE, SERVICE_HOME, SERVICE_USER, SYSTEM_UNITS, Scope, systemctl};
+use crate::service::acts::{Act, Acts, cannot};
 use crate::service::task_units::{TASK_HOME, TASK_USER};
 
 /// Folders of programs that every user and every boot finds; a program that stands there is used where it is.
@@ -410,7 +410,7 @@ fn make_user(acts: &mut Acts, name: &str, home: &Path, what: &str) -> Result<(),
 }
 
 /// The service's home, for its user alone.
-fn make_home(acts: &mut Acts, home: &Path) -> Result<(), Failure> {
+pub(crate) fn make_home(acts: &mut Acts, home: &Path) -> Result<(), Failure> {
     if home.is_dir() {
         return Ok(());
     }
@@ -430,7 +430,7 @@ pub(crate) fn make_home_of(home: &Path, user: &str) -> Result<(), Failure> {
 }
 
 /// The program that the unit names: this one, where it stands in a folder of programs; else a copy of it in `folder`.
-fn program(acts: &mut Acts, folder: &Path) -> Result<PathBuf, Failure> {
+pub(crate) fn program(acts: &mut Acts, folder: &Path) -> Result<PathBuf, Failure> {
     let running = std::env::current_exe()
         .and_then(fs::canonicalize)
         .map_err(|error| {

@@ -1,6 +1,5 @@
 //! The agent as a service of systemd: what its units say, how they come to the system and leave it, and who it runs as.
 
-mod acts;
 mod adopt;
 mod find;
 mod install;
@@ -12,9 +11,10 @@ mod units;
 mod users;
 
 pub(crate) use find::installed;
-pub(crate) use install::{Install, install, make_home_of};
+pub(crate) use install::{Install, install, make_home, make_home_of, program as place_program};
+pub(crate) use systemctl::is_booted;
 pub(crate) use uninstall::{Uninstall, uninstall};
-pub(crate) use users::become_user;
+pub(crate) use users::{become_user, has_user, own_uid};
 
 use super::Profile;
 use super::profile::SANDBOX;

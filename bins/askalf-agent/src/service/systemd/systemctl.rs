@@ -3,12 +3,17 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use askalf_cli::{ExitCode, Failure};
+use askalf_cli::Failure;
 
 use super::Scope;
+use crate::service::acts::Acts;
+use crate::service::programs;
+
+/// Where the reasons stand.
+const HINT: &str = "see 'journalctl -u askalf-agent -n 20'; the same command goes on where this one stopped";
 
 /// Whether this system was booted with systemd, as sd_booted(3) finds out.
-pub(super) fn is_booted() -> bool {
+pub(crate) fn is_booted() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
 
@@ -20,8 +25,7 @@ pub(super) fn words<'a>(scope: Scope, arguments: &[&'a str]) -> Vec<&'a str> {
 
 /// Runs it; an error says what it said.
 pub(super) fn run(scope: Scope, arguments: &[&str]) -> Result<(), Failure> {
-    let words = words(scope, arguments);
-    succeed("systemctl", &words)
+    succeed("systemctl", &words(scope, arguments))
 }
 
 /// What it prints; empty where it fails.
@@ -36,27 +40,13 @@ pub(super) fn ask(scope: Scope, arguments: &[&str]) -> String {
         .unwrap_or_default()
 }
 
-/// Runs a program to its end; an error says what it said.
+/// Runs another program to its end; an error says what it said.
 pub(super) fn succeed(program: &str, arguments: &[&str]) -> Result<(), Failure> {
-    let line = format!("{program} {}", arguments.join(" "));
-    let output = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| {
-            Failure::new(
-                ExitCode::Failed,
-                format!("'{line}' cannot be run: {}", error.kind()),
-            )
-            .hint("install it, or run the command by hand ('--dry-run' shows all of them)")
-        })?;
-    if output.status.success() {
-        return Ok(());
+    programs::succeed(program, arguments, HINT)
+}
+
+impl Acts {
+    pub(super) fn systemctl(&mut self, scope: Scope, arguments: &[&str]) -> Result<(), Failure> {
+        self.run("systemctl", &words(scope, arguments), HINT)
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(Failure::new(
-        ExitCode::Failed,
-        format!("'{line}' failed: {}", askalf_cli::one_line(said.trim())),
-    )
-    .hint("see 'journalctl -u askalf-agent -n 20'; the same command goes on where this one stopped"))
 }

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use askalf_cli::Failure;
 use serde::Serialize;
 
-use super::acts::{Act, Acts};
 use super::install::check;
 use super::units::UnitFile;
 use super::{SERVICE, SERVICE_HOME, SYSTEM_UNITS, Scope, systemctl};
+use crate::service::acts::{Act, Acts};
 
 /// What is to be removed.
 #[derive(Debug)]

@@ -31,6 +31,11 @@ pub(super) fn named(name: &str) -> Option<Account> {
     User::from_name(name).ok().flatten().map(Account::from)
 }
 
+/// Whether there is a user of this name.
+pub(crate) fn has_user(name: &str) -> bool {
+    named(name).is_some()
+}
+
 /// The user with this id.
 pub(super) fn with_id(uid: u32) -> Option<Account> {
     User::from_uid(Uid::from_raw(uid))
@@ -40,7 +45,7 @@ pub(super) fn with_id(uid: u32) -> Option<Account> {
 }
 
 /// Who runs this process.
-pub(super) fn own_uid() -> u32 {
+pub(crate) fn own_uid() -> u32 {
     Uid::effective().as_raw()
 }
 

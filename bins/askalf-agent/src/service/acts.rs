@@ -7,7 +7,7 @@ use std::path::Path;
 use askalf_cli::{ExitCode, Failure, sync_folder_of};
 use serde::Serialize;
 
-use super::{Scope, systemctl};
+use super::programs;
 
 /// One act.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -33,7 +33,7 @@ pub(crate) struct Acts {
 }
 
 impl Acts {
-    pub(super) fn new(dry_run: bool, json: bool) -> Self {
+    pub(crate) fn new(dry_run: bool, json: bool) -> Self {
         Self {
             dry_run,
             json,
@@ -43,17 +43,17 @@ impl Acts {
     }
 
     /// What was done, and what a person should know.
-    pub(super) fn into_parts(self) -> (Vec<Act>, Vec<String>) {
+    pub(crate) fn into_parts(self) -> (Vec<Act>, Vec<String>) {
         (self.done, self.notes)
     }
 
     /// Something that a person should know at the end.
-    pub(super) fn note(&mut self, text: impl Into<String>) {
+    pub(crate) fn note(&mut self, text: impl Into<String>) {
         self.notes.push(text.into());
     }
 
     /// Says an act, and does it unless this is a dry run.
-    pub(super) fn act(
+    pub(crate) fn act(
         &mut self,
         act: &'static str,
         what: impl Into<String>,
@@ -64,12 +64,21 @@ impl Acts {
     }
 
     /// Nothing is to be done here.
-    pub(super) fn unchanged(&mut self, act: &'static str, what: impl Into<String>) -> Result<(), Failure> {
+    pub(crate) fn unchanged(&mut self, act: &'static str, what: impl Into<String>) -> Result<(), Failure> {
         self.say(act, what.into(), None, false)
     }
 
     /// Writes a file that everybody may read, whole or not at all.
-    pub(super) fn write(&mut self, path: &Path, text: &str) -> Result<(), Failure> {
+    pub(crate) fn write(&mut self, path: &Path, text: &str) -> Result<(), Failure> {
+        self.write_with(path, text, 0o644)
+    }
+
+    /// Writes a script that everybody may read and run, whole or not at all.
+    pub(crate) fn write_script(&mut self, path: &Path, text: &str) -> Result<(), Failure> {
+        self.write_with(path, text, 0o755)
+    }
+
+    fn write_with(&mut self, path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
         let what = path.display().to_string();
         if fs::read_to_string(path).is_ok_and(|present| present == text) {
             return self.say("write", what, None, false);
@@ -78,12 +87,12 @@ impl Acts {
         if self.dry_run {
             return Ok(());
         }
-        replace(path, 0o644, |file| file.write_all(text.as_bytes()))
+        replace(path, mode, |file| file.write_all(text.as_bytes()))
             .map_err(|error| cannot("written", path, &error))
     }
 
     /// Copies a program to where everybody finds it.
-    pub(super) fn copy_program(&mut self, from: &Path, to: &Path) -> Result<(), Failure> {
+    pub(crate) fn copy_program(&mut self, from: &Path, to: &Path) -> Result<(), Failure> {
         let what = format!("{} to {}", from.display(), to.display());
         let read = || fs::read(from).map_err(|error| cannot("read", from, &error));
         if fs::read(to).ok() == Some(read()?) {
@@ -96,7 +105,7 @@ impl Acts {
     }
 
     /// Removes a file, where it is.
-    pub(super) fn remove(&mut self, path: &Path) -> Result<(), Failure> {
+    pub(crate) fn remove(&mut self, path: &Path) -> Result<(), Failure> {
         if fs::symlink_metadata(path).is_err() {
             return Ok(());
         }
@@ -108,10 +117,10 @@ impl Acts {
         })
     }
 
-    pub(super) fn systemctl(&mut self, scope: Scope, arguments: &[&str]) -> Result<(), Failure> {
-        let words = systemctl::words(scope, arguments);
-        self.act("run", format!("systemctl {}", words.join(" ")), || {
-            systemctl::run(scope, arguments)
+    /// Runs a program to its end. `hint` says what to do where it fails.
+    pub(crate) fn run(&mut self, program: &str, arguments: &[&str], hint: &str) -> Result<(), Failure> {
+        self.act("run", programs::line(program, arguments), || {
+            programs::succeed(program, arguments, hint)
         })
     }
 
@@ -152,10 +161,9 @@ impl Acts {
     }
 }
 
-/// Puts a new file in the place of `path`.
+/// Puts a new file in the place of `path`. On Windows the folder says who may do what.
+#[cfg_attr(not(unix), allow(unused_variables, reason = "a mode is of Unix alone"))]
 fn replace(path: &Path, mode: u32, fill: impl FnOnce(&mut fs::File) -> io::Result<()>) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
@@ -171,14 +179,15 @@ fn replace(path: &Path, mode: u32, fill: impl FnOnce(&mut fs::File) -> io::Resul
     }
     let mut file = fs::File::create_new(&fresh)?;
     fill(&mut file)?;
-    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
     file.sync_all()?;
     drop(file);
     fs::rename(&fresh, path)?;
     sync_folder_of(path)
 }
 
-pub(super) fn cannot(be: &str, path: &Path, error: &io::Error) -> Failure {
+pub(crate) fn cannot(be: &str, path: &Path, error: &io::Error) -> Failure {
     let code = match error.kind() {
         io::ErrorKind::PermissionDenied => ExitCode::Permission,
         _ => ExitCode::Failed,
@@ -190,6 +199,7 @@ pub(super) fn cannot(be: &str, path: &Path, error: &io::Error) -> Failure {
     .hint("the same command goes on where this one stopped")
 }
 
+#[cfg(unix)]
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
