@@ -59,7 +59,7 @@ pub(super) fn import_device(vault: Vault, file: &Path, replace: bool) -> anyhow:
     let unreadable = |error: &std::io::Error| {
         Failure::new(
             ExitCode::Usage,
-            format!("{} cannot be read: {}", file.display(), in_plain_words(&error)),
+            format!("{} cannot be read: {}", file.display(), in_plain_words(error)),
         )
         .hint("name the file that 'askalf-agent cred export' wrote")
     };
