@@ -25,6 +25,7 @@ static BRIDGE: Kind = Kind {
 pub struct Bridge {
     program: Program,
     arguments: Vec<String>,
+    wrapper: Vec<String>,
     address: SocketAddr,
 }
 
@@ -83,9 +84,23 @@ impl Bridge {
     /// # Errors
     /// It does not start.
     pub fn start_in(binaries: &Binaries, home: &Path, arguments: &[&str]) -> Result<Self> {
+        Self::start_by(binaries, home, &[], arguments)
+    }
+
+    /// Starts a bridge in this folder through a command that runs it, such as one that enters a network of its own.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start_by(
+        binaries: &Binaries,
+        home: &Path,
+        wrapper: &[String],
+        arguments: &[&str],
+    ) -> Result<Self> {
         let mut bridge = Self {
             program: Program::new(&BRIDGE, &binaries.bridge, home),
             arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
+            wrapper: wrapper.to_vec(),
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
         };
         bridge.serve()?;
@@ -97,7 +112,9 @@ impl Bridge {
     /// # Errors
     /// It does not start, or takes another address.
     pub fn serve(&mut self) -> Result<()> {
-        let mut command = self.command(&["serve", "--print-address", "--listen", &self.address.to_string()]);
+        let listen = self.address.to_string();
+        let serve = ["serve", "--print-address", "--listen", &listen];
+        let mut command = self.program.command_by(&self.wrapper, &serve);
         command.args(&self.arguments);
         self.address = self
             .program

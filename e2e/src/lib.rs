@@ -19,6 +19,7 @@ mod process;
 mod program;
 mod relay;
 mod small_disk;
+pub mod task_wall;
 mod wait;
 mod websocket;
 

@@ -47,11 +47,6 @@ impl Container {
         Ok((container, took))
     }
 
-    /// The folder that is its `/`.
-    pub(crate) fn root(&self) -> &Path {
-        self.files.path()
-    }
-
     /// A command here that shares only the container's network.
     pub(crate) fn network_command(&self) -> [String; 4] {
         ["ip", "netns", "exec", &self.network.name].map(str::to_owned)

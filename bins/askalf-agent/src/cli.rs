@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use askalf_agent_core::TlsPin;
 use askalf_cli::Shell;
-use askalf_exec::{Anchor, TaskLimits};
+use askalf_exec::Anchor;
 use clap::{Args, Parser, Subcommand};
 
-use crate::task_limits;
+use crate::service::Profile;
 
 pub(crate) use examples::EXAMPLES;
 
@@ -78,6 +78,10 @@ pub(crate) enum Command {
     Scan(Scan),
     /// Stop the daemon; the credential stays
     Disconnect,
+    /// Have the system start the agent, with the machine or with your session
+    InstallService(InstallService),
+    /// Stop the service and remove it; the credential stays
+    UninstallService(UninstallService),
     /// Look at the sealed credential
     #[command(subcommand)]
     Cred(Cred),
@@ -215,9 +219,49 @@ pub(crate) struct Status {
 
 #[derive(Debug, Args)]
 pub(crate) struct Runner {
-    /// What the task may use, as JSON
-    #[arg(long, value_name = "JSON", default_value = "{}", value_parser = task_limits::parse)]
-    pub limits: TaskLimits,
+    /// Name or number of the user that the agent at the other end runs as, where it is another than this process's
+    #[arg(long, value_name = "USER")]
+    pub agent_user: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InstallService {
+    #[command(flatten)]
+    pub place: ServicePlace,
+
+    /// What tasks may do
+    #[arg(long, value_enum, value_name = "PROFILE", default_value_t)]
+    pub profile: Profile,
+
+    /// Folder of an agent that ran as somebody else: its key, device id, rules and records become the service's
+    #[arg(long, value_name = "DIR")]
+    pub adopt: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UninstallService {
+    #[command(flatten)]
+    pub place: ServicePlace,
+}
+
+/// Which service, and how it is told.
+#[derive(Debug, Args)]
+pub(crate) struct ServicePlace {
+    /// The machine's service, with a user of its own [default for root]
+    #[arg(long, conflicts_with = "user")]
+    pub system: bool,
+
+    /// A service of your own [default for everybody else]
+    #[arg(long)]
+    pub user: bool,
+
+    /// Say what would be done and written, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+#[cfg(target_os = "linux")]
+use askalf_agent_core::Pulse;
 use askalf_agent_core::control;
 use askalf_agent_core::journal::JournalFile;
 use askalf_agent_core::{AgentOptions, AgentStatus, ApprovalQueue, Command};
@@ -18,14 +20,17 @@ use crate::control_socket;
 use crate::credential_file::{CredentialFile, FromEnvironment};
 use crate::device_id_file::DeviceIdFile;
 use crate::environment;
-use crate::executors::{credential_folders, executors};
+use crate::executors::executors;
 use crate::facts::{Probe, identity};
 use crate::guard::{audit_log, guard};
 use crate::home_lock;
 use crate::redaction;
 use crate::start::start;
 use crate::task_limits;
+use crate::task_place::{TaskPlace, credential_folders};
 use crate::vault::Vault;
+#[cfg(target_os = "linux")]
+use crate::{sd_notify::Notifier, service_manager::report};
 
 /// Tasks at once where nothing is configured, as in the agents before this one.
 pub(crate) const DEFAULT_CONCURRENT: u32 = 2;
@@ -33,6 +38,7 @@ pub(crate) const DEFAULT_CONCURRENT: u32 = 2;
 pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
     let home = vault.home();
     let proxies = environment::proxies()?;
+    let place = TaskPlace::from_environment()?;
     vault.create()?;
     let _lock = home_lock::take(home).await?;
     let secrets = redaction::secrets(home)?;
@@ -69,8 +75,8 @@ pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
     let _swept = spawn_blocking(move || sweep_credential_folders(&leftovers)).await;
     let audit = audit_log(home);
     let heads = audit.heads();
-    let guard = guard(home, approvals, audit);
-    let executors = executors(home, &task_limits::configured(&config)?, &secrets)?
+    let guard = guard(home, &place, approvals, audit);
+    let executors = executors(home, &place, &task_limits::configured(&config)?, &secrets)?
         .into_iter()
         .map(|executor| guard.around(executor))
         .collect();
@@ -85,6 +91,20 @@ pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
     );
     let mut options = options(&config);
     options.audit_head = Some(heads);
+    options.tasks_run_as = place.other_user().map(str::to_owned);
+    // Lock, config and control socket are held: the start is complete, whatever becomes of the bridge.
+    #[cfg(target_os = "linux")]
+    let service_manager = match Notifier::new(&environment::service_manager()) {
+        Ok(Some(notifier)) => {
+            let pulse = options.pulse.insert(Pulse::default()).clone();
+            Some(tokio::spawn(report(notifier, status.subscribe(), pulse)))
+        }
+        Ok(None) => None,
+        Err(error) => {
+            tracing::warn!("the service manager cannot be told anything: {}", error.kind());
+            None
+        }
+    };
     askalf_agent_core::run(
         options,
         redaction::covered(credentials, &secrets),
@@ -96,6 +116,11 @@ pub(crate) async fn daemon(vault: &Vault) -> anyhow::Result<ExitCode> {
     )
     .await;
 
+    #[cfg(target_os = "linux")]
+    if let Some(reported) = service_manager {
+        // The last status is on its way: nothing is left to wait for but a send.
+        let _told = reported.await;
+    }
     if let Some(control) = control {
         control.abort();
         control_socket::remove(home);

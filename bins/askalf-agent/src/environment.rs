@@ -33,6 +33,15 @@ pub(crate) fn user_home() -> Option<PathBuf> {
     std::env::home_dir().filter(|folder| folder.is_absolute() && folder.is_dir())
 }
 
+/// The folder of the user's settings: `XDG_CONFIG_HOME`, else `~/.config`.
+#[cfg(target_os = "linux")]
+pub(crate) fn config_folder() -> Option<PathBuf> {
+    variable("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .filter(|folder| folder.is_absolute())
+        .or_else(|| user_home().map(|home| home.join(".config")))
+}
+
 /// The key in `ASKALF_API_KEY`, if there is one.
 pub(crate) fn api_key() -> Result<Option<Token>, Failure> {
     let Some(text) = std::env::var_os("ASKALF_API_KEY").filter(|text| !text.is_empty()) else {
@@ -70,6 +79,16 @@ fn either(name: &str) -> Result<String, Failure> {
         return read(&name.to_lowercase());
     }
     Ok(value)
+}
+
+/// What a service manager that waits for this process has set.
+#[cfg(target_os = "linux")]
+pub(crate) fn service_manager() -> crate::sd_notify::Surroundings {
+    crate::sd_notify::Surroundings {
+        socket: std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()),
+        watchdog_usec: variable("WATCHDOG_USEC"),
+        watchdog_pid: variable("WATCHDOG_PID"),
+    }
 }
 
 /// A variable that is set and not empty.

@@ -6,15 +6,15 @@ use askalf_agent_core::ApprovalQueue;
 use askalf_cred::Home;
 use askalf_exec::{AuditLog, AuditOptions, Guard, GuardOptions, PolicyFile};
 
-use crate::executors::task_folder;
+use crate::task_place::TaskPlace;
 
 /// What stands in front of all executors of this home.
-pub(crate) fn guard(home: &Home, approvals: ApprovalQueue, audit: AuditLog) -> Arc<Guard> {
+pub(crate) fn guard(home: &Home, place: &TaskPlace, approvals: ApprovalQueue, audit: AuditLog) -> Arc<Guard> {
     Guard::new(GuardOptions {
         policy: policy_file(home),
         approvals,
         audit,
-        working_directory: task_folder(home),
+        working_directory: place.folder(home),
         unix_ms: crate::clock::unix_ms,
     })
 }

@@ -1,6 +1,6 @@
 //! The program `askalf-agent`: reads the command line and hands over to one command.
 //!
-//! It is a library so that its man pages can be made from [`command()`].
+//! It is a library so that its man pages and packages can be made from it.
 
 mod approval_prompt;
 mod cli;
@@ -22,9 +22,17 @@ mod passphrase_input;
 mod redaction;
 mod route;
 mod runner;
+#[cfg(target_os = "linux")]
+mod sd_notify;
+mod service;
+#[cfg(target_os = "linux")]
+mod service_home;
+#[cfg(target_os = "linux")]
+mod service_manager;
 mod shell;
 mod start;
 mod task_limits;
+mod task_place;
 mod vault;
 
 use std::path::PathBuf;
@@ -46,6 +54,12 @@ pub fn command() -> clap::Command {
     with_examples(Cli::command(), cli::EXAMPLES)
 }
 
+/// File names and texts of the units that a package brings, for the program in `/usr/bin`.
+#[cfg(target_os = "linux")]
+pub fn package_units() -> [(&'static str, String); 3] {
+    service::systemd::package_units()
+}
+
 /// The process: does what its command line says, and yields the code to exit with.
 pub fn main() -> ExitCode {
     let cli: Cli = match parse(&command()) {
@@ -54,9 +68,7 @@ pub fn main() -> ExitCode {
     };
     match cli.command {
         Command::Completions { shell } => report(print_completions(shell, NAME, &command())),
-        Command::Runner(arguments) => {
-            runner::runner(&arguments.limits).unwrap_or_else(|error| report(Err(error)))
-        }
+        Command::Runner(arguments) => runner::runner(&arguments).unwrap_or_else(|error| report(Err(error))),
         command => report(run(cli.home, &cli.passphrase, command)),
     }
 }
@@ -82,6 +94,9 @@ fn run(
             tracing::warn!("{error}. {}", error.hint());
         }
     }
+    let home_is_named = home.is_some();
+    #[cfg(target_os = "linux")]
+    let home = service_home::of(home, &command)?;
     let vault = Vault::new(home, passphrase)?;
     match command {
         Command::Connect(arguments) => block_on(commands::connect(vault, arguments)),
@@ -95,6 +110,8 @@ fn run(
         Command::Policy(arguments) => commands::policy(vault.home(), arguments),
         Command::Approvals(arguments) => block_on(commands::approvals(vault.home(), arguments)),
         Command::Audit(arguments) => commands::audit(vault.home(), &arguments),
+        Command::InstallService(arguments) => commands::install_service(&vault, home_is_named, arguments),
+        Command::UninstallService(arguments) => commands::uninstall_service(&vault, arguments),
         Command::Recovery => {
             print(include_str!("../../../docs/recovery.md"))?;
             Ok(askalf_cli::ExitCode::Done)

@@ -1,4 +1,4 @@
-//! `taskLimits` in agent.json, on its way to the runners.
+//! `taskLimits` in agent.json.
 
 use askalf_cli::{ExitCode, Failure};
 use askalf_cred::AgentConfig;
@@ -28,15 +28,4 @@ pub(crate) fn configured(config: &AgentConfig) -> Result<TaskLimits, Failure> {
         .hint("leave it out"));
     }
     Ok(limits)
-}
-
-/// The limits as the command line of a runner has them.
-pub(crate) fn argument(limits: &TaskLimits) -> String {
-    // Numbers alone: nothing that could fail to become JSON.
-    serde_json::to_string(limits).unwrap_or_default()
-}
-
-/// The limits on the command line of this runner.
-pub(crate) fn parse(argument: &str) -> Result<TaskLimits, String> {
-    serde_json::from_str(argument).map_err(|error| error.to_string())
 }

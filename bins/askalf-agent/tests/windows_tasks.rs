@@ -54,6 +54,7 @@ fn command(program: &str, arguments: &[&str]) -> CommandSpec {
         standard_input: Vec::new().into(),
         timeout: LONG,
         grace: Duration::from_millis(100),
+        private_folder: None,
     }
 }
 

@@ -21,8 +21,8 @@ pub use approval::{ApprovalQueue, MAX_APPROVALS, MAX_SHOWN, NotAsked, PendingApp
 pub use askalf_proto::AuditHead;
 pub use credential::{CredentialSource, LoadedCredential, NoCredential, NoCredentialKind};
 pub use driver::{
-    AgentOptions, DeviceIdError, DeviceIdStore, RedeemError, Redeemed, Redemption, Verification, Verified,
-    VerifyError, VerifyErrorKind, redeem, run, verify,
+    AgentOptions, DeviceIdError, DeviceIdStore, Pulse, RedeemError, Redeemed, Redemption, Verification,
+    Verified, VerifyError, VerifyErrorKind, redeem, run, verify,
 };
 pub use endpoint::{Endpoint, EndpointError};
 pub use facts::DeviceFacts;
@@ -33,7 +33,9 @@ pub use route::{
     CaCertificates, CaCertificatesError, GatewayAccess, GatewayAccessError, PlatformRoots, Proxies,
     ProxyError, ProxySettings, Route, TlsPin, TlsPinError,
 };
-pub use runner::{CommandSpec, Ended, ExitStatus, Runner, RunnerError, RunnerEvent, RunningCommand};
+pub use runner::{
+    CommandSpec, Ended, ExitStatus, PrivateFolder, Runner, RunnerError, RunnerEvent, RunningCommand,
+};
 pub use status::AgentStatus;
 pub use task::{CancelHandle, CancelSignal, Executor, OutputChunk, Task, TaskEnd, TaskOutput};
 pub use timings::Timings;

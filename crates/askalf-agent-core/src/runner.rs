@@ -1,6 +1,7 @@
 //! The seam between executors and processes: executors see a [`Runner`], never a child.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -48,6 +49,44 @@ pub struct CommandSpec {
     pub timeout: Duration,
     /// Time between SIGTERM and SIGKILL.
     pub grace: Duration,
+    /// A folder with a secret, where the runner is the one that can hand it over: it runs as another user than its agent.
+    pub private_folder: Option<PrivateFolder>,
+}
+
+/// A folder with a secret for one command. The runner makes it before it starts the command, for its own user alone, and
+/// removes it when nothing of the command is left.
+///
+/// ```
+/// let folder = askalf_agent_core::PrivateFolder {
+///     variable: "CLAUDE_CONFIG_DIR".into(),
+///     file: ".credentials.json".into(),
+///     content: "secret".into(),
+///     take_along: None,
+/// };
+/// assert!(!format!("{folder:?}").contains("secret"));
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct PrivateFolder {
+    /// The variable that names the folder to the command.
+    pub variable: String,
+    /// Name of the file with the secret in it.
+    pub file: String,
+    /// The secret.
+    pub content: Bytes,
+    /// A file of the command's user that is copied beside it, where there is one.
+    pub take_along: Option<PathBuf>,
+}
+
+/// Without the secret.
+impl fmt::Debug for PrivateFolder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("PrivateFolder")
+            .field("variable", &self.variable)
+            .field("file", &self.file)
+            .field("take_along", &self.take_along)
+            .finish_non_exhaustive()
+    }
 }
 
 /// News of a running command.
@@ -92,6 +131,9 @@ pub enum RunnerError {
     /// The runner process could not be started.
     #[error("the task runner could not be started: {0}")]
     Spawn(String),
+    /// Runners are reached by a socket, and none is behind it that may take a task.
+    #[error("{0}; nothing was run")]
+    Unreachable(String),
     /// The runner process is there but cannot be talked to.
     #[error("the task runner did not answer: {0}")]
     Socket(String),
@@ -105,6 +147,7 @@ impl RunnerError {
     pub fn id(&self) -> &'static str {
         match self {
             Self::Spawn(_) => "runner-spawn",
+            Self::Unreachable(_) => "runner-unreachable",
             Self::Socket(_) => "runner-socket",
             Self::Command(_) => "runner-command",
         }
@@ -115,6 +158,10 @@ impl RunnerError {
         match self {
             Self::Spawn(_) => {
                 "check process limits and memory of the device, and that the agent's binary was not removed"
+            }
+            Self::Unreachable(_) => {
+                "look at the unit that serves the socket, 'systemctl status askalf-task.socket'; 'askalf-agent install-service' \
+                 writes it anew"
             }
             Self::Socket(_) => "try again; if it stays, restart the agent",
             Self::Command(_) => "shorten the task's input",

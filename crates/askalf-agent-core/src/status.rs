@@ -25,6 +25,9 @@ pub struct AgentStatus {
     pub running: u32,
     /// Executions that wait for a place.
     pub queued: u32,
+    /// The user that tasks run as, where it is another than the agent's own.
+    #[serde(default)]
+    pub tasks_run_as: Option<String>,
     /// Results that the bridge has not acknowledged yet.
     pub unacknowledged: u32,
     /// Bytes of their frames, which are on the disk too.
@@ -52,6 +55,7 @@ impl AgentStatus {
             bridge: None,
             running: 0,
             queued: 0,
+            tasks_run_as: None,
             unacknowledged: 0,
             unacknowledged_bytes: 0,
             quarantined: 0,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use askalf_agent_core::{CancelSignal, CommandSpec, Runner, Task, TaskEnd, TaskOutput};
+use askalf_agent_core::{CancelSignal, CommandSpec, PrivateFolder, Runner, Task, TaskEnd, TaskOutput};
 use askalf_proto::Cause;
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
@@ -29,9 +29,8 @@ pub struct CliOptions {
     pub environment: Vec<(OsString, OsString)>,
     /// Folder of a task that names none; absolute. A relative one that a task names is taken from here.
     pub working_directory: PathBuf,
-    /// Where the folders with the credentials of running tasks are made; it is this agent's alone. See
-    /// [`sweep_credential_folders`](crate::sweep_credential_folders).
-    pub credential_folders: PathBuf,
+    /// Who hands the credentials of tasks over.
+    pub credentials: CredentialPlace,
     /// Time between SIGTERM and SIGKILL; on Windows between Ctrl-Break and the end of the job object.
     pub grace: Duration,
     /// Most output of a result, in bytes inside a JSON string; at least 1 KiB.
@@ -40,13 +39,22 @@ pub struct CliOptions {
     pub secrets: Secrets,
 }
 
+/// Who makes the folder in which the program of a task finds the task's credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CredentialPlace {
+    /// The agent, below this folder, which is its alone. See [`sweep_credential_folders`](crate::sweep_credential_folders).
+    Agent(PathBuf),
+    /// The runner, as the user that it runs as: the agent's own folders are closed to that one.
+    Runner,
+}
+
 impl CliOptions {
-    /// Options with no environment, 5 s of grace and [`DEFAULT_OUTPUT_CAP`].
+    /// Options with credentials in folders of the agent below `credential_folders`, no environment, 5 s of grace and [`DEFAULT_OUTPUT_CAP`].
     pub fn new(working_directory: PathBuf, credential_folders: PathBuf) -> Self {
         Self {
             environment: Vec::new(),
             working_directory,
-            credential_folders,
+            credentials: CredentialPlace::Agent(credential_folders),
             grace: Duration::from_secs(5),
             output_cap: DEFAULT_OUTPUT_CAP,
             secrets: Secrets::default(),
@@ -61,7 +69,7 @@ impl fmt::Debug for CliOptions {
             .debug_struct("CliOptions")
             .field("environment", &names_of(&self.environment))
             .field("working_directory", &self.working_directory)
-            .field("credential_folders", &self.credential_folders)
+            .field("credentials", &self.credentials)
             .field("grace", &self.grace)
             .field("output_cap", &self.output_cap)
             .field("secrets", &self.secrets)
@@ -102,7 +110,15 @@ pub(crate) struct CliExecutor {
 /// What a task starts with.
 struct Start {
     program: PathBuf,
-    credentials: Option<CredentialFolder>,
+    credentials: Option<Handed>,
+}
+
+/// The credentials of a task.
+enum Handed {
+    /// In a folder that is there.
+    Over(CredentialFolder),
+    /// For the runner.
+    ToRunner(PrivateFolder),
 }
 
 impl CliExecutor {
@@ -141,7 +157,7 @@ impl CliExecutor {
             interpreter: Some(C::events()),
         };
         let end = run_command(&*self.runner, command, output, cancel, how).await;
-        if let Some(folder) = start.credentials {
+        if let Some(Handed::Over(folder)) = start.credentials {
             remove(folder).await;
         }
         end
@@ -149,9 +165,14 @@ impl CliExecutor {
 
     fn command<C: Cli>(&self, task: Task, arguments: Vec<OsString>, start: &Start) -> CommandSpec {
         let mut environment = self.options.environment.clone();
-        if let Some(folder) = &start.credentials {
-            environment.push((C::CONFIG_VARIABLE.into(), folder.path().into()));
-        }
+        let private_folder = match &start.credentials {
+            Some(Handed::Over(folder)) => {
+                environment.push((C::CONFIG_VARIABLE.into(), folder.path().into()));
+                None
+            }
+            Some(Handed::ToRunner(folder)) => Some(folder.clone()),
+            None => None,
+        };
         let default = &self.options.working_directory;
         CommandSpec {
             program: start.program.clone().into(),
@@ -163,6 +184,7 @@ impl CliExecutor {
             standard_input: Bytes::from(task.input),
             timeout: task.timeout,
             grace: self.options.grace,
+            private_folder,
         }
     }
 }
@@ -174,11 +196,21 @@ fn prepare<C: Cli>(options: &CliOptions, task: &Task) -> Result<Start, String> {
     let credentials = secret_of(task).map(|secret| {
         let settings = home_of(&options.environment).map(|home| home.join(C::SETTINGS));
         let login = C::login(secret);
-        let file = SecretFile {
-            name: C::SECRET_FILE,
-            content: login.as_bytes(),
-        };
-        CredentialFolder::create(&options.credential_folders, &file, settings.as_deref())
+        match &options.credentials {
+            CredentialPlace::Agent(place) => {
+                let file = SecretFile {
+                    name: C::SECRET_FILE,
+                    content: login.as_bytes(),
+                };
+                CredentialFolder::create(place, &file, settings.as_deref()).map(Handed::Over)
+            }
+            CredentialPlace::Runner => Ok(Handed::ToRunner(PrivateFolder {
+                variable: C::CONFIG_VARIABLE.to_owned(),
+                file: C::SECRET_FILE.to_owned(),
+                content: Bytes::copy_from_slice(login.as_bytes()),
+                take_along: settings,
+            })),
+        }
     });
     Ok(Start {
         program,

@@ -15,7 +15,7 @@ const MAX_SETTINGS: u64 = 1024 * 1024;
 /// A file of a program's configuration.
 pub(crate) struct SecretFile<'a> {
     /// Its name within the folder.
-    pub(crate) name: &'static str,
+    pub(crate) name: &'a str,
     /// What is in it.
     pub(crate) content: &'a [u8],
 }

@@ -33,8 +33,11 @@ pub mod redact;
 mod runner_host;
 mod runner_link;
 mod runner_process;
+mod running;
 mod shell;
 mod shell_arguments;
+#[cfg(unix)]
+mod socket_runner;
 mod task_limits;
 mod tool_version;
 mod tree;
@@ -50,7 +53,7 @@ pub use audit::{
 };
 pub use capabilities::{FoundTool, TOOLS, Tool, find_tools};
 pub use claude::{ClaudeExecutor, claude_interpreter};
-pub use cli_executor::CliOptions;
+pub use cli_executor::{CliOptions, CredentialPlace};
 pub use codex::{CodexExecutor, codex_interpreter};
 pub use credential_folder::sweep_credential_folders;
 pub use environment::scrubbed_environment;
@@ -67,7 +70,10 @@ pub use policy::{
 };
 pub use process_runner::ProcessRunner;
 pub use runner_host::run_runner;
+pub use runner_process::RunnerOptions;
 pub use shell::{ShellExecutor, ShellOptions};
+#[cfg(unix)]
+pub use socket_runner::{SocketRunner, SocketRunnerOptions};
 pub use task_limits::{TaskLimits, TaskLimitsError};
 pub use tool_version::tool_version;
 pub use tree::become_subreaper;

@@ -5,26 +5,18 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use askalf_agent_core::{CommandSpec, Ended, Runner, RunnerError, RunnerEvent, RunningCommand};
+use askalf_agent_core::{CommandSpec, Runner, RunnerError, RunningCommand};
 use async_trait::async_trait;
-use bytes::BytesMut;
-use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::deadline::reached;
-use crate::runner_link::{Link, Reader, Writer, spawn_linked};
+use crate::runner_link::{Link, spawn_linked};
 use crate::runner_process::KILL_PATIENCE;
+use crate::running::{ANSWER_PATIENCE, Guarded, Running, STUCK_AFTER, no_answer};
+use crate::task_limits::TaskLimits;
 use crate::tree::{OrphanSweep, RunnerIdentity, become_subreaper};
-use crate::wire::{self, FrameReader, WireError, kind};
-
-/// How long a runner may take to greet and to take its command: generous for a device that swaps.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long a runner may stay silent after its command should have ended before it is held to be stuck (a task of the same
-/// user can stop it) and is killed. Above its own patience with what it kills.
-const STUCK_AFTER: Duration = Duration::from_secs(KILL_PATIENCE.as_secs() + 5);
+use crate::wire;
 
 /// Pauses between two passes of a sweep.
 const SWEEP_PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(500));
@@ -40,13 +32,24 @@ const SWEEP_PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::
 pub struct ProcessRunner {
     program: PathBuf,
     arguments: Vec<OsString>,
+    limits: TaskLimits,
 }
 
 impl ProcessRunner {
     /// A runner that is started as `program` with `arguments`. On Linux `/proc/self/exe` names the running binary even
     /// after its file was replaced or removed.
     pub fn new(program: PathBuf, arguments: Vec<OsString>) -> Self {
-        Self { program, arguments }
+        Self {
+            program,
+            arguments,
+            limits: TaskLimits::default(),
+        }
+    }
+
+    /// The same, with limits that each runner binds itself to before it starts its command.
+    #[must_use]
+    pub fn limits(self, limits: TaskLimits) -> Self {
+        Self { limits, ..self }
     }
 
     /// Starts the process, and the guardian that collects it.
@@ -63,54 +66,31 @@ impl ProcessRunner {
             guard(child, identity, killed).await;
             let _nobody_waits = collected.send(());
         });
-        let guarded = Guarded {
-            kill: Some(kill),
-            gone: Some(gone),
-        };
-        Ok((guarded, link))
+        Ok((Guarded::new(kill, gone), link))
     }
 }
 
 #[async_trait]
 impl Runner for ProcessRunner {
     async fn start(&self, command: CommandSpec) -> Result<Box<dyn RunningCommand>, RunnerError> {
-        let body = wire::encode_start(&command).map_err(|error| RunnerError::Command(error.to_string()))?;
+        let body = wire::encode_start(&command, &self.limits)
+            .map_err(|error| RunnerError::Command(error.to_string()))?;
         let runner = self.clone();
-        let (guarded, Link { reader, writer }) = tokio::task::spawn_blocking(move || runner.spawn())
+        let (guarded, link) = tokio::task::spawn_blocking(move || runner.spawn())
             .await
             .map_err(|_| RunnerError::Spawn("the agent is stopping".to_owned()))?
             .map_err(|error| RunnerError::Spawn(crate::plain_io::text(&error)))?;
-        let mut running = Running {
-            reader,
-            writer,
-            frames: FrameReader::new(wire::MAX_FROM_RUNNER),
-            guarded,
-            ends_by: Instant::now()
-                .checked_add(command.timeout)
-                .and_then(|end| end.checked_add(command.grace)),
-            grace: command.grace,
-            heard: Instant::now(),
-            terminating: false,
-            ended: None,
+        let mut running = Running::new(link, Some(guarded), &command);
+        let handed_over = async {
+            running.greeting().await?;
+            running.hand_over(&body).await
         };
-        match timeout(ANSWER_PATIENCE, running.hand_over(&body)).await {
+        match timeout(ANSWER_PATIENCE, handed_over).await {
             Ok(Ok(())) => Ok(Box::new(running)),
             Ok(Err(error)) => Err(RunnerError::Socket(error.to_string())),
-            Err(_) => Err(RunnerError::Socket(format!(
-                "no answer within {} s",
-                ANSWER_PATIENCE.as_secs()
-            ))),
+            Err(_) => Err(RunnerError::Socket(no_answer())),
         }
     }
-}
-
-/// A runner process in the hands of its guardian.
-#[derive(Debug)]
-struct Guarded {
-    /// Sent: kill it now. Dropped: it has to end by itself soon.
-    kill: Option<oneshot::Sender<()>>,
-    /// Answers when the process is collected and nothing is left of its tree.
-    gone: Option<oneshot::Receiver<()>>,
 }
 
 /// Waits for the end of a runner, and ends what it left behind. Runs to its end whatever becomes of the handle.
@@ -164,99 +144,5 @@ async fn sweep(mut orphans: OrphanSweep) {
         }
         sleep(pause).await;
         pause = (pause * 2).min(SWEEP_PAUSES.1);
-    }
-}
-
-#[derive(Debug)]
-struct Running {
-    reader: Reader,
-    writer: Writer,
-    frames: FrameReader,
-    guarded: Guarded,
-    /// When the runner has ended the command by itself, at the latest.
-    ends_by: Option<Instant>,
-    grace: Duration,
-    /// When the runner was last heard.
-    heard: Instant,
-    terminating: bool,
-    /// What is passed on when the process is collected.
-    ended: Option<Ended>,
-}
-
-impl Running {
-    async fn hand_over(&mut self, start: &[u8]) -> Result<(), WireError> {
-        match self.frames.next(&mut self.reader).await? {
-            Some(frame) if frame.kind == kind::READY && *frame.body == [wire::VERSION] => {}
-            Some(frame) => return Err(WireError::Unexpected(frame.kind)),
-            None => return Err(WireError::Cut),
-        }
-        let mut frame = BytesMut::new();
-        wire::put_frame(&mut frame, kind::START, start);
-        self.writer.write_all(&frame).await?;
-        self.writer.flush().await?;
-        self.heard = Instant::now();
-        Ok(())
-    }
-
-    /// The runner is dead or of no use.
-    fn lose(&mut self, why: &str) {
-        tracing::warn!(why, "a task runner was lost");
-        self.ended = Some(Ended::RunnerLost);
-        if let Some(kill) = self.guarded.kill.take() {
-            let _dead_already = kill.send(());
-        }
-    }
-}
-
-#[async_trait]
-impl RunningCommand for Running {
-    async fn next(&mut self) -> RunnerEvent {
-        loop {
-            if let Some(ended) = &self.ended {
-                if let Some(gone) = &mut self.guarded.gone {
-                    let _guardian_gone = gone.await;
-                    self.guarded.gone = None;
-                }
-                return RunnerEvent::Ended(ended.clone());
-            }
-            // Silence counts from the last word: a slow reader must not find its runner overdue for its own delay.
-            let stuck_at = self.ends_by.map(|end| end.max(self.heard) + STUCK_AFTER);
-            tokio::select! {
-                biased;
-                frame = self.frames.next(&mut self.reader) => match frame {
-                    Ok(Some(frame)) => {
-                        self.heard = Instant::now();
-                        match wire::decode_event(frame) {
-                            Ok(RunnerEvent::Ended(ended)) => {
-                                self.ended = Some(ended);
-                                self.guarded.kill = None;
-                            }
-                            Ok(output) => return output,
-                            Err(error) => self.lose(&error.to_string()),
-                        }
-                    }
-                    Ok(None) => self.lose("it died"),
-                    Err(error) => self.lose(&error.to_string()),
-                },
-                () = reached(stuck_at) => self.lose("it did not end its command in time"),
-            }
-        }
-    }
-
-    async fn terminate(&mut self) {
-        if self.terminating {
-            return;
-        }
-        self.terminating = true;
-        let asked_end = Instant::now().checked_add(self.grace);
-        self.ends_by = match (self.ends_by, asked_end) {
-            (Some(own), Some(asked)) => Some(own.min(asked)),
-            (own, asked) => own.or(asked),
-        };
-        let mut frame = BytesMut::new();
-        wire::put_frame(&mut frame, kind::TERMINATE, &[]);
-        // A dead runner is found by `next`.
-        let _dead = self.writer.write_all(&frame).await;
-        let _dead = self.writer.flush().await;
     }
 }

@@ -1,5 +1,6 @@
 //! The runner: a process that starts one command, owns its tree and tells its agent over a link.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,10 +10,11 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
 use crate::command::{self, StartedCommand};
+use crate::credential_folder::{CredentialFolder, SecretFile};
 use crate::deadline::reached;
 use crate::runner_host::{InputEnd, LinkReader, LinkWriter, OutputEnd, Wake, Wakes};
 use crate::tree::{KILLED, Tree};
-use crate::wire::{self, FrameReader, OUTPUT_CHUNK, WireError, kind};
+use crate::wire::{self, FrameReader, OUTPUT_CHUNK, Ready, WireError, kind};
 
 /// How long a tree may take to be gone after SIGKILL before the runner gives up on it and says so. Only what the kernel
 /// holds (a dead network file system) or another user's program takes longer than milliseconds.
@@ -20,6 +22,14 @@ pub(crate) const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Pauses between two rounds of killing; each round takes what was forked since the one before.
 const KILL_PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
+
+/// What a runner process has of its surroundings.
+#[derive(Debug, Clone)]
+pub struct RunnerOptions {
+    /// Where the folders with the secrets of commands are made; this user's alone, or one that is cleared of what a killed
+    /// runner leaves.
+    pub private_folders: PathBuf,
+}
 
 /// What a runner process exits with: success where nothing of its command is left.
 pub(crate) fn exit_code(outcome: Result<bool, WireError>) -> ExitCode {
@@ -34,9 +44,11 @@ pub(crate) async fn serve(
     mut reader: LinkReader,
     mut writer: LinkWriter,
     wakes: Wakes,
+    uid: u32,
+    options: &RunnerOptions,
 ) -> Result<bool, WireError> {
     let mut greeting = BytesMut::new();
-    wire::put_frame(&mut greeting, kind::READY, &[wire::VERSION]);
+    wire::put_frame(&mut greeting, kind::READY, &Ready { uid }.encode());
     writer.write_all(&greeting).await?;
     writer.flush().await?;
     let mut frames = FrameReader::new(wire::MAX_TO_RUNNER);
@@ -46,13 +58,20 @@ pub(crate) async fn serve(
     if start.kind != kind::START {
         return Err(WireError::Unexpected(start.kind));
     }
-    let spec = wire::decode_start(start.body)?;
+    let (mut spec, limits) = wire::decode_start(start.body)?;
 
-    match command::start(&spec) {
-        Ok(started) => {
+    // A task that would run without its limits does not run.
+    let started = limits
+        .bind()
+        .map_err(|error| error.to_string())
+        .and_then(|()| hand_over_secret(&mut spec, options))
+        .and_then(|folder| Ok((command::start(&spec)?, folder)));
+    match started {
+        Ok((started, folder)) => {
             let run = Run::new(
                 &spec,
                 started,
+                folder,
                 Link {
                     reader,
                     writer,
@@ -73,6 +92,24 @@ pub(crate) async fn serve(
             Ok(true)
         }
     }
+}
+
+/// Puts the secret of a command where that finds it.
+fn hand_over_secret(
+    spec: &mut CommandSpec,
+    options: &RunnerOptions,
+) -> Result<Option<CredentialFolder>, String> {
+    let Some(private) = spec.private_folder.take() else {
+        return Ok(None);
+    };
+    let secret = SecretFile {
+        name: &private.file,
+        content: &private.content,
+    };
+    let folder = CredentialFolder::create(&options.private_folders, &secret, private.take_along.as_deref())?;
+    spec.environment
+        .push((private.variable.into(), folder.path().into()));
+    Ok(Some(folder))
 }
 
 struct Link {
@@ -116,6 +153,7 @@ struct Run {
     phase: Phase,
     timeout_at: Option<Instant>,
     grace: Duration,
+    folder: Option<CredentialFolder>,
     link: Link,
     agent_gone: bool,
     outgoing: BytesMut,
@@ -125,7 +163,12 @@ struct Run {
 }
 
 impl Run {
-    fn new(spec: &CommandSpec, started: StartedCommand, link: Link) -> Self {
+    fn new(
+        spec: &CommandSpec,
+        started: StartedCommand,
+        folder: Option<CredentialFolder>,
+        link: Link,
+    ) -> Self {
         Self {
             tree: started.tree,
             main_status: None,
@@ -133,6 +176,7 @@ impl Run {
             phase: Phase::Running,
             timeout_at: Instant::now().checked_add(spec.timeout),
             grace: spec.grace,
+            folder,
             link,
             agent_gone: false,
             outgoing: BytesMut::with_capacity(OUTPUT_CHUNK + 16),
@@ -173,7 +217,9 @@ impl Run {
                 () = feed(&mut self.stdin), if self.stdin.is_some() => {},
             }
         }
-        let told = self.tell_the_end().await;
+        // The end is told when the secret is off the disk.
+        let secret_left = self.remove_secret();
+        let told = self.tell_the_end(secret_left).await;
         self.phase == Phase::Gone && (told.is_ok() || self.agent_gone)
     }
 
@@ -238,9 +284,20 @@ impl Run {
         }
     }
 
+    /// Removes the folder with the secret; what a person should know where that fails.
+    fn remove_secret(&mut self) -> Option<String> {
+        let folder = self.folder.take()?;
+        let path = folder.path().display().to_string();
+        let error = folder.remove().err()?;
+        Some(format!(
+            "{path} holds credentials of this task and cannot be removed: {}",
+            crate::plain_io::text(&error)
+        ))
+    }
+
     /// What is left in the pipes, and the last frame. All writers are gone, so a pipe that yields nothing is empty even
     /// where a stranger holds its other end open.
-    async fn tell_the_end(&mut self) -> Result<(), WireError> {
+    async fn tell_the_end(&mut self, secret_left: Option<String>) -> Result<(), WireError> {
         if self.agent_gone {
             return Ok(());
         }
@@ -254,12 +311,15 @@ impl Run {
             }
         }
         self.outgoing.clear();
-        if self.phase == Phase::GivenUp {
+        let survivors = (self.phase == Phase::GivenUp).then(|| {
             let pids: Vec<String> = self.tree.survivors().iter().map(i32::to_string).collect();
-            let note = format!(
-                "\n[could not be ended, since another user's or held by the system: process {}]\n",
+            format!(
+                "could not be ended, since another user's or held by the system: process {}",
                 pids.join(", ")
-            );
+            )
+        });
+        for note in survivors.into_iter().chain(secret_left) {
+            let note = format!("\n[{note}]\n");
             let note = note.as_bytes();
             wire::put_frame(
                 &mut self.outgoing,

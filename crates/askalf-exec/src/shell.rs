@@ -101,6 +101,7 @@ impl ShellExecutor {
             standard_input: Bytes::new(),
             timeout: task.timeout,
             grace: self.options.grace,
+            private_folder: None,
         }
     }
 }

@@ -32,6 +32,7 @@ pub async fn tool_version(
         standard_input: Bytes::new(),
         timeout: TIME_LIMIT,
         grace: Duration::from_millis(200),
+        private_folder: None,
     };
     let mut running = runner.start(command).await.ok()?;
     let mut said = Vec::new();

@@ -12,14 +12,16 @@ use std::os::windows::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use askalf_agent_core::{CommandSpec, Ended, ExitStatus, RunnerEvent};
+use askalf_agent_core::{CommandSpec, Ended, ExitStatus, PrivateFolder, RunnerEvent};
 use askalf_proto::{MAX_FRAME_IN, OutputStream};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use crate::task_limits::TaskLimits;
+
 /// Version of this wire, told in [`kind::READY`]: a unit may start a runner of another release than the agent.
-pub(crate) const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 2;
 
 /// Longest body that a runner takes, in bytes: the largest input that a dispatch can carry, and 1 MiB for the rest.
 pub(crate) const MAX_TO_RUNNER: usize = MAX_FRAME_IN + 1024 * 1024;
@@ -38,7 +40,7 @@ pub(crate) mod kind {
     pub(crate) const START: u8 = 1;
     /// To the runner: end the tree.
     pub(crate) const TERMINATE: u8 = 2;
-    /// From the runner: it owns whatever it starts from now on.
+    /// From the runner: its version and its user (see [`Ready`](super::Ready)). It owns whatever it starts from now on.
     pub(crate) const READY: u8 = 16;
     /// From the runner: standard output.
     pub(crate) const STDOUT: u8 = 17;
@@ -55,8 +57,14 @@ pub(crate) enum WireError {
     TooLarge { bytes: usize, max: usize },
     #[error("the connection ended inside a frame")]
     Cut,
+    #[error("the connection was closed")]
+    Closed,
     #[error("an unexpected frame of kind {0}")]
     Unexpected(u8),
+    #[error(
+        "the runner is of another release than this agent (its wire is {0}, ours {VERSION}): restart the agent"
+    )]
+    OtherVersion(u8),
     #[error("a frame that cannot be understood")]
     Malformed,
     #[error("{}", crate::plain_io::text(.0))]
@@ -148,8 +156,41 @@ impl FrameReader {
     }
 }
 
-/// Body of a [`kind::START`]: four bytes length of a JSON header, the header, and the standard input as it is.
-pub(crate) fn encode_start(command: &CommandSpec) -> Result<Bytes, WireError> {
+/// What a runner says of itself before it takes anything: a byte of [`VERSION`], and four of its user's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ready {
+    /// The number of its user; 0 where the system has none.
+    pub(crate) uid: u32,
+}
+
+impl Ready {
+    pub(crate) fn encode(self) -> [u8; 5] {
+        let [a, b, c, d] = self.uid.to_be_bytes();
+        [VERSION, a, b, c, d]
+    }
+
+    /// Reads the first frame of a runner.
+    pub(crate) fn decode(frame: &Frame) -> Result<Self, WireError> {
+        if frame.kind != kind::READY {
+            return Err(WireError::Unexpected(frame.kind));
+        }
+        match *frame.body {
+            [VERSION, a, b, c, d] => Ok(Self {
+                uid: u32::from_be_bytes([a, b, c, d]),
+            }),
+            [other, ..] if other != VERSION => Err(WireError::OtherVersion(other)),
+            _ => Err(WireError::Malformed),
+        }
+    }
+}
+
+/// Body of a [`kind::START`]: four bytes length of a JSON header, the header, the secret of the private folder, where there is
+/// one, and the standard input as it is.
+pub(crate) fn encode_start(command: &CommandSpec, limits: &TaskLimits) -> Result<Bytes, WireError> {
+    let secret = command
+        .private_folder
+        .as_ref()
+        .map_or(&[][..], |folder| folder.content.as_ref());
     let header = StartHeader {
         program: Text::of(&command.program),
         arguments: command
@@ -165,9 +206,16 @@ pub(crate) fn encode_start(command: &CommandSpec) -> Result<Bytes, WireError> {
         working_directory: Text::of(command.working_directory.as_os_str()),
         timeout_ms: millis(command.timeout),
         grace_ms: millis(command.grace),
+        limits: *limits,
+        private_folder: command.private_folder.as_ref().map(|folder| PrivateHeader {
+            variable: folder.variable.clone(),
+            file: folder.file.clone(),
+            bytes: folder.content.len(),
+            take_along: folder.take_along.as_ref().map(|path| Text::of(path.as_os_str())),
+        }),
     };
     let header = serde_json::to_vec(&header).map_err(|_| WireError::Malformed)?;
-    let bytes = 4 + header.len() + command.standard_input.len();
+    let bytes = 4 + header.len() + secret.len() + command.standard_input.len();
     if bytes > MAX_TO_RUNNER {
         return Err(WireError::TooLarge {
             bytes,
@@ -177,19 +225,34 @@ pub(crate) fn encode_start(command: &CommandSpec) -> Result<Bytes, WireError> {
     let mut body = BytesMut::with_capacity(bytes);
     body.put_u32(u32::try_from(header.len()).map_err(|_| WireError::Malformed)?);
     body.put_slice(&header);
+    body.put_slice(secret);
     body.put_slice(&command.standard_input);
     Ok(body.freeze())
 }
 
-/// The command in the body of a [`kind::START`].
-pub(crate) fn decode_start(mut body: Bytes) -> Result<CommandSpec, WireError> {
+/// The command in the body of a [`kind::START`], and what it may use.
+pub(crate) fn decode_start(mut body: Bytes) -> Result<(CommandSpec, TaskLimits), WireError> {
     let length = body.try_get_u32().map_err(|_| WireError::Malformed)? as usize;
     if length > body.len() {
         return Err(WireError::Malformed);
     }
     let header = body.split_to(length);
     let header: StartHeader = serde_json::from_slice(&header).map_err(|_| WireError::Malformed)?;
-    Ok(CommandSpec {
+    let private_folder = header
+        .private_folder
+        .map(|folder| {
+            if folder.bytes > body.len() {
+                return Err(WireError::Malformed);
+            }
+            Ok(PrivateFolder {
+                variable: folder.variable,
+                file: folder.file,
+                content: body.split_to(folder.bytes),
+                take_along: folder.take_along.map(|path| PathBuf::from(path.into_os())),
+            })
+        })
+        .transpose()?;
+    let command = CommandSpec {
         program: header.program.into_os(),
         arguments: header.arguments.into_iter().map(Text::into_os).collect(),
         environment: header
@@ -201,7 +264,9 @@ pub(crate) fn decode_start(mut body: Bytes) -> Result<CommandSpec, WireError> {
         standard_input: body,
         timeout: Duration::from_millis(header.timeout_ms),
         grace: Duration::from_millis(header.grace_ms),
-    })
+        private_folder,
+    };
+    Ok((command, header.limits))
 }
 
 /// Body of a [`kind::ENDED`].
@@ -236,6 +301,17 @@ struct StartHeader {
     working_directory: Text,
     timeout_ms: u64,
     grace_ms: u64,
+    limits: TaskLimits,
+    private_folder: Option<PrivateHeader>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PrivateHeader {
+    variable: String,
+    file: String,
+    bytes: usize,
+    take_along: Option<Text>,
 }
 
 /// A string of the system, which need not be Unicode: then it crosses in the system's own units.
@@ -385,15 +461,28 @@ mod tests {
             standard_input: Bytes::from_static(b"\0\xff in"),
             timeout: Duration::from_millis(1500),
             grace: Duration::MAX,
+            private_folder: Some(PrivateFolder {
+                variable: "CONFIG".into(),
+                file: "login.json".into(),
+                content: Bytes::from_static(b"secret"),
+                take_along: Some("/home/settings".into()),
+            }),
         }
     }
+
+    const LIMITS: TaskLimits = TaskLimits {
+        open_files: Some(64),
+        processes: None,
+        memory_mb: None,
+        cpu_seconds: None,
+    };
 
     #[test]
     fn a_command_crosses_with_every_byte() {
         let sent = command();
-        let came = decode_start(encode_start(&sent).unwrap()).unwrap();
+        let came = decode_start(encode_start(&sent, &LIMITS).unwrap()).unwrap();
         let grace = Duration::from_millis(u64::MAX);
-        assert_eq!(came, CommandSpec { grace, ..sent });
+        assert_eq!(came, (CommandSpec { grace, ..sent }, LIMITS));
     }
 
     #[test]
@@ -402,17 +491,41 @@ mod tests {
             standard_input: vec![0; MAX_TO_RUNNER].into(),
             ..command()
         };
-        assert!(matches!(encode_start(&large), Err(WireError::TooLarge { .. })));
+        assert!(matches!(
+            encode_start(&large, &LIMITS),
+            Err(WireError::TooLarge { .. })
+        ));
     }
 
     #[test]
     fn a_damaged_command_is_an_error() {
-        let body = encode_start(&command()).unwrap();
-        for length in [0, 3, 4, 20] {
+        let body = encode_start(&command(), &LIMITS).unwrap();
+        // The last one ends inside the secret.
+        let end = body.len() - command().standard_input.len();
+        for length in [0, 3, 4, 20, end - 1] {
             assert!(
                 matches!(decode_start(body.slice(..length)), Err(WireError::Malformed)),
                 "{length}"
             );
+        }
+    }
+
+    #[test]
+    fn a_greeting_tells_the_user_and_one_of_another_release_what_to_do() {
+        let greeting = |body: &[u8]| {
+            Ready::decode(&Frame {
+                kind: kind::READY,
+                body: Bytes::copy_from_slice(body),
+            })
+        };
+        let ready = Ready { uid: 0x0102_0304 };
+        assert_eq!(greeting(&ready.encode()).unwrap(), ready);
+        assert_eq!(
+            greeting(&[1]).unwrap_err().to_string(),
+            "the runner is of another release than this agent (its wire is 1, ours 2): restart the agent"
+        );
+        for cut in [&[][..], &[VERSION, 0, 0]] {
+            assert!(matches!(greeting(cut), Err(WireError::Malformed)));
         }
     }
 

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 
 use super::show_json;
 use crate::cli::{self, PolicyCheck, PolicyCommand};
-use crate::executors::task_folder;
 use crate::guard::policy_file;
+use crate::task_place::TaskPlace;
 
 pub(crate) fn policy(home: &Home, arguments: cli::Policy) -> anyhow::Result<ExitCode> {
     let file = policy_file(home);
@@ -39,7 +39,11 @@ fn check(home: &Home, policy: &Policy, question: &PolicyCheck) -> anyhow::Result
         folder: None,
         input: &question.input,
     };
-    let (decision, folder) = policy.decide_here(&facts, &task_folder(home), question.cwd.as_deref());
+    let (decision, folder) = policy.decide_here(
+        &facts,
+        &TaskPlace::from_environment()?.folder(home),
+        question.cwd.as_deref(),
+    );
     let (word, code) = match decision.effect {
         Effect::Allow => ("allowed", ExitCode::Done),
         Effect::Ask => ("needs an approval", ExitCode::TryAgain),

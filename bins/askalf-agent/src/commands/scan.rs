@@ -15,8 +15,9 @@ use tokio::task::JoinSet;
 
 use super::show_json;
 use crate::cli::Scan;
-use crate::executors::{executors, runner, task_environment, task_folder};
+use crate::executors::executors;
 use crate::facts::Probe;
+use crate::task_place::TaskPlace;
 use crate::vault::Vault;
 
 /// Tools that are asked at once: most of what they do is waiting for the disk.
@@ -33,6 +34,7 @@ struct Report {
     capabilities: Map<String, Value>,
     system_info: Option<SystemInfo>,
     executors: Vec<String>,
+    tasks_run_as: Option<String>,
     load: Map<String, Value>,
     tools: Vec<ToolReport>,
 }
@@ -55,29 +57,30 @@ pub(crate) async fn scan(vault: &Vault, arguments: Scan) -> anyhow::Result<ExitC
     };
     let probe = Probe::new(name);
     let (facts, load) = (probe.facts(), probe.load());
-    let installed = executors(home, &TaskLimits::default(), &Secrets::default())?;
+    let place = TaskPlace::from_environment()?;
+    let installed = executors(home, &place, &TaskLimits::default(), &Secrets::default())?;
     let installed = installed.iter().filter(|executor| executor.is_installed());
     let executors: Vec<String> = installed.map(|it| it.kind().as_str().to_owned()).collect();
-    let tools = versions(home, probe.tools()).await?;
+    let tools = versions(home, &place, probe.tools()).await?;
     if arguments.json {
-        show_json(&report(facts, load, executors, tools))?;
+        show_json(&report(facts, load, executors, &place, tools))?;
     } else {
-        print(&describe(&facts, &load, &executors, tools))?;
+        print(&describe(&facts, &load, &executors, &place, tools))?;
     }
     Ok(ExitCode::Done)
 }
 
 /// Asks each tool for its version, in the order in which they were found.
-async fn versions(home: &Home, tools: Vec<FoundTool>) -> anyhow::Result<Vec<ToolReport>> {
-    let runner: Arc<dyn Runner> = runner(&TaskLimits::default())?;
+async fn versions(home: &Home, place: &TaskPlace, tools: Vec<FoundTool>) -> anyhow::Result<Vec<ToolReport>> {
+    let runner: Arc<dyn Runner> = place.runner(&TaskLimits::default())?;
     let places = Arc::new(Semaphore::new(ASKED_AT_ONCE));
     let mut asking = JoinSet::new();
     for (index, found) in tools.into_iter().enumerate() {
         let (runner, places) = (Arc::clone(&runner), Arc::clone(&places));
-        let folder = task_folder(home);
+        let (folder, environment) = (place.folder(home), place.environment());
         asking.spawn(async move {
             let _place = places.acquire().await;
-            let version = tool_version(&*runner, &found, task_environment(), &folder).await;
+            let version = tool_version(&*runner, &found, environment, &folder).await;
             let report = ToolReport {
                 name: found.tool.name,
                 path: found.path.display().to_string(),
@@ -91,7 +94,13 @@ async fn versions(home: &Home, tools: Vec<FoundTool>) -> anyhow::Result<Vec<Tool
     Ok(reports.into_iter().map(|(_, report)| report).collect())
 }
 
-fn report(facts: DeviceFacts, load: DeviceLoad, executors: Vec<String>, tools: Vec<ToolReport>) -> Report {
+fn report(
+    facts: DeviceFacts,
+    load: DeviceLoad,
+    executors: Vec<String>,
+    place: &TaskPlace,
+    tools: Vec<ToolReport>,
+) -> Report {
     let load = [
         ("freeMemoryMB", load.free_memory_mb.map(Value::from)),
         ("totalMemoryMB", load.total_memory_mb.map(Value::from)),
@@ -108,6 +117,7 @@ fn report(facts: DeviceFacts, load: DeviceLoad, executors: Vec<String>, tools: V
         capabilities: facts.capabilities,
         system_info: facts.system_info,
         executors,
+        tasks_run_as: place.other_user().map(str::to_owned),
         load: load
             .into_iter()
             .filter_map(|(name, value)| Some((name.to_owned(), value?)))
@@ -117,7 +127,13 @@ fn report(facts: DeviceFacts, load: DeviceLoad, executors: Vec<String>, tools: V
 }
 
 /// What a person reads.
-fn describe(facts: &DeviceFacts, load: &DeviceLoad, executors: &[String], tools: Vec<ToolReport>) -> String {
+fn describe(
+    facts: &DeviceFacts,
+    load: &DeviceLoad,
+    executors: &[String],
+    place: &TaskPlace,
+    tools: Vec<ToolReport>,
+) -> String {
     let system = facts.system_info.clone().unwrap_or_default();
     let model = facts.capabilities.get("cpuModel").and_then(Value::as_str);
     let mut about = Table::new(&["DEVICE", facts.name.as_deref().unwrap_or("-")]);
@@ -139,6 +155,10 @@ fn describe(facts: &DeviceFacts, load: &DeviceLoad, executors: &[String], tools:
     let averages = [load.load_avg_1m, load.load_avg_5m].map(|load| load.map(|load| format!("{load:.2}")));
     row("load", together(", ", averages));
     row("executors", Some(executors.join(", ")));
+    row(
+        "tasks run as",
+        Some(place.other_user().unwrap_or("this user").to_owned()),
+    );
     let mut text = about.render();
     let mut listing = Table::new(&["TOOL", "PATH", "VERSION"]);
     for tool in tools {

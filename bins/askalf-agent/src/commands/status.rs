@@ -126,6 +126,10 @@ fn describe(status: &AgentStatus) -> String {
             "tasks",
             Some(format!("{} running, {} queued", status.running, status.queued).as_str()),
         ),
+        (
+            "run as",
+            Some(status.tasks_run_as.as_deref().unwrap_or("this user")),
+        ),
         ("results", results.as_deref()),
         ("", refused.as_deref()),
         ("heartbeat", round_trip.as_deref()),

@@ -19,7 +19,7 @@ use super::dial::{Dial, Target};
 use super::journal::JournalWriter;
 use super::rotation::Rotating;
 use super::tasks::{TaskNews, Tasks};
-use super::{AgentOptions, DeviceIdStore, Parts};
+use super::{AgentOptions, DeviceIdStore, Parts, Pulse};
 use crate::journal::{Committed, Held, JournalError, Record};
 use crate::machine::{Action, Command, Event, Fault, Machine, MachineConfig, Moment, Oddity, SocketId};
 use crate::{
@@ -87,6 +87,7 @@ pub(super) enum Answer {
 
 enum Wake {
     Command(Option<Command>),
+    Pulse,
     AuditHead(Option<AuditHead>),
     Answer(Answer),
     Timeout,
@@ -178,6 +179,7 @@ impl EventLoop {
         tokio::select! {
             biased;
             command = next(self.commands.as_mut()) => Wake::Command(command),
+            () = asked(self.options.pulse.as_ref()) => Wake::Pulse,
             head = newest(self.options.audit_head.as_mut()) => Wake::AuditHead(head),
             Some(Ok(answer)) = self.answers.join_next() => Wake::Answer(answer),
             Some(event) = self.rotating.proved() => Wake::Answer(Answer::Rotation(event)),
@@ -198,6 +200,11 @@ impl EventLoop {
             Wake::Command(None) => {
                 self.commands = None;
                 self.tell(Event::Command(Command::Stop));
+            }
+            Wake::Pulse => {
+                if let Some(pulse) = &self.options.pulse {
+                    pulse.beat();
+                }
             }
             Wake::AuditHead(Some(head)) => self.tell(Event::AuditHead(head)),
             Wake::AuditHead(None) => {}
@@ -458,6 +465,14 @@ fn credential_failed() -> Answer {
 async fn next<T>(receiver: Option<&mut mpsc::Receiver<T>>) -> Option<T> {
     match receiver {
         Some(receiver) => receiver.recv().await,
+        None => pending().await,
+    }
+}
+
+/// A watchdog's next question; for ever where there is no watchdog.
+async fn asked(pulse: Option<&Pulse>) {
+    match pulse {
+        Some(pulse) => pulse.asked().await,
         None => pending().await,
     }
 }

@@ -13,6 +13,7 @@ mod net;
 mod options;
 mod prove;
 mod publish;
+mod pulse;
 mod redeem;
 mod rotation;
 mod tasks;
@@ -21,6 +22,7 @@ mod tests;
 mod verify;
 
 pub use options::{AgentOptions, DeviceIdError, DeviceIdStore};
+pub use pulse::Pulse;
 pub use redeem::{RedeemError, Redeemed, Redemption, redeem};
 pub use verify::{Verification, Verified, VerifyError, VerifyErrorKind, verify};
 

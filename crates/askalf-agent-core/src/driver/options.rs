@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::Pulse;
 use crate::{AuditHead, DeviceFacts, DeviceProbe, Timings};
 
 /// How an agent runs.
@@ -20,6 +21,10 @@ pub struct AgentOptions {
     pub default_timeout: Duration,
     /// The newest head of the device's audit log, where it keeps one: told to the bridge, at most once a minute.
     pub audit_head: Option<watch::Receiver<Option<AuditHead>>>,
+    /// The user that tasks run as, where it is another than the agent's own: shown in its status.
+    pub tasks_run_as: Option<String>,
+    /// Where a watchdog asks whether the agent's loop goes round.
+    pub pulse: Option<Pulse>,
     /// How long to wait for what.
     pub timings: Timings,
 }
@@ -33,6 +38,8 @@ impl AgentOptions {
             max_concurrent: 2,
             default_timeout: Duration::from_secs(10 * 60),
             audit_head: None,
+            tasks_run_as: None,
+            pulse: None,
             timings: Timings::default(),
         }
     }

@@ -20,6 +20,7 @@ impl EventLoop {
             bridge: self.bridge.clone(),
             running: count(self.machine.running()),
             queued: count(self.machine.queued()),
+            tasks_run_as: self.options.tasks_run_as.clone(),
             unacknowledged: count(self.machine.unacknowledged()),
             unacknowledged_bytes: self.machine.unacknowledged_bytes() as u64,
             quarantined: count(self.quarantined),

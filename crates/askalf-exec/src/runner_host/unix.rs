@@ -10,7 +10,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Wake;
-use crate::runner_process::{self, exit_code};
+use crate::runner_process::{self, RunnerOptions, exit_code};
 use crate::tree::{self, Tree};
 use crate::wire::WireError;
 
@@ -25,11 +25,11 @@ pub(crate) type InputEnd = pipe::Sender;
 /// stream, kills the whole tree. SIGTERM, SIGINT and SIGHUP end it with the command's grace.
 ///
 /// The result is success where nothing is left, whatever the command's own status was.
-pub async fn run_runner(stream: std::os::unix::net::UnixStream) -> ExitCode {
-    exit_code(serve(stream).await)
+pub async fn run_runner(stream: std::os::unix::net::UnixStream, options: &RunnerOptions) -> ExitCode {
+    exit_code(serve(stream, options).await)
 }
 
-async fn serve(stream: std::os::unix::net::UnixStream) -> Result<bool, WireError> {
+async fn serve(stream: std::os::unix::net::UnixStream, options: &RunnerOptions) -> Result<bool, WireError> {
     // Refused to a process that leads a session already, which is what it is for.
     let _leads = rustix::process::setsid();
     // The command's environment and input pass through this memory: no core dump, no debugger of the same user.
@@ -44,7 +44,8 @@ async fn serve(stream: std::os::unix::net::UnixStream) -> Result<bool, WireError
     let (reader, writer) = UnixStream::from_std(stream)?.into_split();
     // Before the command starts, so that its end cannot be missed.
     let wakes = Wakes::new()?;
-    runner_process::serve(reader, writer, wakes).await
+    let uid = rustix::process::geteuid().as_raw();
+    runner_process::serve(reader, writer, wakes, uid, options).await
 }
 
 /// Signals.

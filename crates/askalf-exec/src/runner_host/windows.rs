@@ -16,7 +16,7 @@ use tokio::signal::windows::{
 use tokio::time::timeout;
 
 use super::Wake;
-use crate::runner_process::{self, exit_code};
+use crate::runner_process::{self, RunnerOptions, exit_code};
 use crate::tree::Tree;
 use crate::windows_calls;
 use crate::wire::WireError;
@@ -37,17 +37,17 @@ const REST_PATIENCE: Duration = Duration::from_secs(1);
 /// be shut down without waiting for it.
 ///
 /// The result is success where nothing is left, whatever the command's own status was.
-pub async fn run_runner(from_agent: File, to_agent: File) -> ExitCode {
-    exit_code(serve(from_agent, to_agent).await)
+pub async fn run_runner(from_agent: File, to_agent: File, options: &RunnerOptions) -> ExitCode {
+    exit_code(serve(from_agent, to_agent, options).await)
 }
 
-async fn serve(from_agent: File, to_agent: File) -> Result<bool, WireError> {
+async fn serve(from_agent: File, to_agent: File, options: &RunnerOptions) -> Result<bool, WireError> {
     windows_calls::keep_standard_handles()?;
     // A runner without a console has no output that could be garbled.
     let _best_effort = windows_calls::speak_utf8();
     let wakes = Wakes::new()?;
     let (reader, writer) = (from_agent.into(), to_agent.into());
-    runner_process::serve(reader, writer, wakes).await
+    runner_process::serve(reader, writer, wakes, 0, options).await
 }
 
 /// Events of the console.

@@ -28,8 +28,11 @@ fn runner_process() {
         .enable_all()
         .build()
         .unwrap();
+    let options = askalf_exec::RunnerOptions {
+        private_folders: std::env::temp_dir(),
+    };
     assert_eq!(
-        runtime.block_on(askalf_exec::run_runner(stream)),
+        runtime.block_on(askalf_exec::run_runner(stream, &options)),
         std::process::ExitCode::SUCCESS
     );
 }
@@ -80,6 +83,7 @@ pub(crate) fn sh(script: &str) -> CommandSpec {
         standard_input: Bytes::new(),
         timeout: LONG,
         grace: Duration::from_millis(100),
+        private_folder: None,
     }
 }
 

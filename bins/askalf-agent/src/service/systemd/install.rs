@@ -1,0 +1,428 @@
+//! Making the service, or bringing one up to date: the same acts, of which those that are done already are left out.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use askalf_cli::{ExitCode, Failure};
+use askalf_cred::KeySources;
+use serde::Serialize;
+
+use super::acts::{Act, Acts, cannot};
+use super::adopt::{Source, adopt, has_credential};
+use super::old_agent::{self, OldUnit};
+use super::units::{DaemonUnit, UnitFile};
+use super::users::{self, Account};
+use super::{Profile, SERVICE, SERVICE_HOME, SERVICE_USER, SYSTEM_UNITS, Scope, systemctl};
+use crate::service::task_units::{TASK_HOME, TASK_USER};
+
+/// Folders of programs that every user and every boot finds; a program that stands there is used where it is.
+const PROGRAM_FOLDERS: [&str; 6] = [
+    "/usr/bin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/local/sbin",
+    "/bin",
+    "/sbin",
+];
+
+/// What is to be installed.
+#[derive(Debug)]
+pub(crate) struct Install {
+    pub scope: Scope,
+    pub profile: Profile,
+    pub dry_run: bool,
+    pub json: bool,
+    /// A home to take over.
+    pub adopt: Option<PathBuf>,
+    /// What may unseal its key.
+    pub keys: KeySources,
+    /// The agent's home of a user's service.
+    pub user_home: PathBuf,
+    /// The folder of the units of a user's own manager.
+    pub user_units: PathBuf,
+    /// Who called root to run this.
+    pub caller: Option<String>,
+}
+
+/// What was done.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    pub scope: &'static str,
+    pub profile: &'static str,
+    pub dry_run: bool,
+    pub unit: PathBuf,
+    pub binary: PathBuf,
+    pub home: PathBuf,
+    /// Who the agent runs as, where that is another user.
+    pub user: Option<&'static str>,
+    pub acts: Vec<Act>,
+    pub notes: Vec<String>,
+    /// What the started service says of itself.
+    pub status: Option<String>,
+}
+
+/// Installs the service and starts it.
+pub(crate) fn install(wanted: &Install) -> Result<Report, Failure> {
+    check(wanted.scope, wanted.dry_run, "install-service")?;
+    let mut acts = Acts::new(wanted.dry_run, wanted.json);
+    let (unit, binary, home) = match wanted.scope {
+        Scope::System => system(wanted, &mut acts)?,
+        Scope::User => user(wanted, &mut acts)?,
+    };
+    acts.systemctl(wanted.scope, &["daemon-reload"])?;
+    for name in wanted.scope.units_to_enable() {
+        acts.systemctl(wanted.scope, &["enable", name])?;
+    }
+    for name in wanted.scope.units_to_enable() {
+        acts.systemctl(wanted.scope, &["restart", name])?;
+    }
+    if wanted.scope == Scope::User && !lingers() {
+        acts.note(
+            "the service ends when you log out, and does not start with the machine, until somebody runs: \
+             sudo loginctl enable-linger $USER",
+        );
+    }
+    if !has_credential(&home) {
+        let sudo = if wanted.scope == Scope::System {
+            "sudo "
+        } else {
+            ""
+        };
+        acts.note(format!(
+            "the device has no key yet: {sudo}askalf-agent pair CODE --url https://BRIDGE. The service takes it at once"
+        ));
+    }
+    let status = (!wanted.dry_run)
+        .then(|| {
+            systemctl::ask(
+                wanted.scope,
+                &["show", "--property=StatusText", "--value", SERVICE],
+            )
+        })
+        .filter(|status| !status.is_empty());
+    let (done, notes) = acts.into_parts();
+    Ok(Report {
+        scope: wanted.scope.as_str(),
+        profile: wanted.profile.as_str(),
+        dry_run: wanted.dry_run,
+        unit,
+        binary,
+        home,
+        user: (wanted.scope == Scope::System).then_some(SERVICE_USER),
+        acts: done,
+        notes,
+        status,
+    })
+}
+
+/// Whether this can be done here, by this user.
+pub(super) fn check(scope: Scope, dry_run: bool, command: &str) -> Result<(), Failure> {
+    if dry_run {
+        return Ok(());
+    }
+    if scope == Scope::System && users::own_uid() != 0 {
+        return Err(Failure::new(
+            ExitCode::Permission,
+            "a service of the system is root's to make and to remove",
+        )
+        .hint(format!(
+            "sudo askalf-agent {command}, or a service of your own: askalf-agent {command} --user"
+        )));
+    }
+    if !systemctl::is_booted() {
+        return Err(Failure::new(ExitCode::Failed, "this system was not booted with systemd").hint(
+            "have 'askalf-agent daemon' started by what starts programs here; '--dry-run' prints the unit of systemd",
+        ));
+    }
+    Ok(())
+}
+
+fn system(wanted: &Install, acts: &mut Acts) -> Result<(PathBuf, PathBuf, PathBuf), Failure> {
+    let home = PathBuf::from(SERVICE_HOME);
+    let caller = wanted.caller.as_deref().and_then(users::named);
+    let old_units = old_agent::units(caller.as_ref());
+    let source = source(wanted, &old_units, caller.as_ref(), &home)?;
+
+    make_user(acts, SERVICE_USER, &home, "askalf device agent")?;
+    make_user(
+        acts,
+        TASK_USER,
+        Path::new(TASK_HOME),
+        "tasks of the askalf device agent",
+    )?;
+    let binary = program(acts, Path::new("/usr/local/bin"))?;
+    // While the older agent still runs: where its credential cannot be read, nothing has ended.
+    match &source {
+        Some(Found::Take(source)) => take_over(acts, wanted, source, &home)?,
+        Some(Found::Mention(folder)) => acts.note(format!(
+            "{folder} holds an agent's credential. To take it over: stop what runs there, then sudo askalf-agent \
+             install-service --adopt {folder}",
+            folder = folder.display()
+        )),
+        None => {}
+    }
+    stop_old(acts, &old_units, None)?;
+    make_home(acts, &home)?;
+    let units = Path::new(SYSTEM_UNITS);
+    let files = UnitFile::of_the_system(&binary, &home, wanted.profile);
+    for file in &files {
+        acts.write(&units.join(file.name), &file.text)?;
+    }
+    forget_old(acts, &old_units, &files.map(|file| units.join(file.name)))?;
+    Ok((units.join(SERVICE), binary, home))
+}
+
+fn user(wanted: &Install, acts: &mut Acts) -> Result<(PathBuf, PathBuf, PathBuf), Failure> {
+    let home = wanted.user_home.clone();
+    if let Some(folder) = &wanted.adopt {
+        return Err(Failure::new(
+            ExitCode::Usage,
+            format!("a user's own service takes no home over: {}", folder.display()),
+        )
+        .hint("name the folder itself: askalf-agent --home DIR install-service --user"));
+    }
+    let me = users::with_id(users::own_uid());
+    let old_units: Vec<OldUnit> = old_agent::units(me.as_ref())
+        .into_iter()
+        .filter(|unit| unit.scope == Scope::User)
+        .collect();
+    let local = me.as_ref().map(|me| me.home.join(".local/bin"));
+    let local = local.ok_or_else(|| Failure::new(ExitCode::Failed, "this user has no home folder"))?;
+    let binary = program(acts, &local)?;
+    stop_old(acts, &old_units, Some(users::own_uid()))?;
+    let unit = wanted.user_units.join(SERVICE);
+    let text = DaemonUnit {
+        scope: Scope::User,
+        binary: &binary,
+        home: &home,
+        profile: wanted.profile,
+    }
+    .text();
+    acts.write(&unit, &text)?;
+    forget_old(acts, &old_units, std::slice::from_ref(&unit))?;
+    Ok((unit, binary, home))
+}
+
+/// A home with a credential.
+enum Found {
+    /// The one that was named, or that of an older agent that the service takes the place of.
+    Take(Source),
+    /// It may be a device of its own.
+    Mention(PathBuf),
+}
+
+/// What is there to take over, while the service has no key of its own.
+fn source(
+    wanted: &Install,
+    old_units: &[OldUnit],
+    caller: Option<&Account>,
+    home: &Path,
+) -> Result<Option<Found>, Failure> {
+    if let Some(folder) = &wanted.adopt {
+        if has_credential(home) {
+            return Err(Failure::new(
+                ExitCode::Configuration,
+                format!("the service has a credential already, in {}", home.display()),
+            )
+            .hint("give it a new one with 'askalf-agent pair', or move its agent.json away first"));
+        }
+        let owner = fs::metadata(folder).map_err(|error| cannot("read", folder, &error))?;
+        let runs_as = askalf_cli::owner(&owner).and_then(users::with_id);
+        let runs_as = runs_as.ok_or_else(|| {
+            Failure::new(
+                ExitCode::Failed,
+                format!("{} belongs to no user of this system", folder.display()),
+            )
+        })?;
+        let folder = std::path::absolute(folder).map_err(|error| cannot("read", folder, &error))?;
+        return Ok(Some(Found::Take(Source::new(folder, runs_as, None))));
+    }
+    if has_credential(home) {
+        return Ok(None);
+    }
+    let of_unit = old_units
+        .iter()
+        .find(|unit| has_credential(&unit.home) || unit.key.is_some());
+    if let Some(unit) = of_unit {
+        return Ok(Some(Found::Take(Source::new(
+            unit.home.clone(),
+            unit.runs_as.clone(),
+            unit.key
+                .clone()
+                .map(|key| (key, unit.url.clone(), unit.device_name.clone())),
+        ))));
+    }
+    let runs = old_agent::processes(None)
+        .iter()
+        .filter_map(|process| users::with_id(process.uid))
+        .find(|account| has_credential(&account.home.join(".askalf")));
+    if let Some(account) = runs {
+        return Ok(Some(Found::Take(Source::new(
+            account.home.join(".askalf"),
+            account,
+            None,
+        ))));
+    }
+    let idle = caller.map(|caller| caller.home.join(".askalf"));
+    Ok(idle.filter(|folder| has_credential(folder)).map(Found::Mention))
+}
+
+fn take_over(acts: &mut Acts, wanted: &Install, source: &Source, home: &Path) -> Result<(), Failure> {
+    let folder = source.folder.display();
+    if let Some(holder) = crate::home_lock::holder(&askalf_cred::Home::new(&source.folder)) {
+        return Err(Failure::new(
+            ExitCode::TryAgain,
+            format!("an agent runs in {folder}{holder}: two of them would take each other's place"),
+        )
+        .hint(format!(
+            "stop it first: as {}, askalf-agent --home {folder} disconnect",
+            source.runs_as.name
+        )));
+    }
+    let mut notes = Vec::new();
+    acts.act("take over", format!("{folder} as {}", home.display()), || {
+        // Not while the service that was never paired holds the folder.
+        if systemctl::ask(Scope::System, &["is-active", SERVICE]) == "active" {
+            systemctl::run(Scope::System, &["stop", SERVICE])?;
+        }
+        let service = users::named(SERVICE_USER)
+            .ok_or_else(|| Failure::new(ExitCode::Failed, format!("there is no user {SERVICE_USER}")))?;
+        notes = adopt(source, &wanted.keys, home, &service)?;
+        Ok(())
+    })?;
+    for note in notes {
+        acts.note(note);
+    }
+    acts.note(format!(
+        "{folder} is as it was, and still holds the key: remove it once the device is online"
+    ));
+    Ok(())
+}
+
+/// Ends what an older agent runs, so that two of them do not take each other's place.
+fn stop_old(acts: &mut Acts, units: &[OldUnit], uid: Option<u32>) -> Result<(), Failure> {
+    for unit in units {
+        let name = unit.name();
+        match unit.scope {
+            Scope::System => acts.systemctl(Scope::System, &["disable", "--now", &name])?,
+            Scope::User if unit.runs_as.uid == users::own_uid() => {
+                acts.systemctl(Scope::User, &["disable", "--now", &name])?;
+            }
+            Scope::User => {
+                let machine = format!("--machine={}@.host", unit.runs_as.name);
+                // Nobody can be asked where the user has no session; the process is ended below.
+                acts.act(
+                    "run",
+                    format!("systemctl {machine} --user disable --now {name}"),
+                    || {
+                        let _no_session =
+                            systemctl::succeed("systemctl", &[&machine, "--user", "disable", "--now", &name]);
+                        Ok(())
+                    },
+                )?;
+            }
+        }
+    }
+    for process in old_agent::processes(uid) {
+        let what = format!("the older agent (process {})", process.pid.as_raw_nonzero());
+        acts.act("end", what, || old_agent::end(&process))?;
+    }
+    Ok(())
+}
+
+/// Removes the older agent's units but those that ours were written over, and says what stood in them.
+fn forget_old(acts: &mut Acts, old: &[OldUnit], ours: &[PathBuf]) -> Result<(), Failure> {
+    for unit in old {
+        if !ours.contains(&unit.path) {
+            acts.remove(&unit.path)?;
+            acts.remove(&unit.path.with_file_name("default.target.wants").join(unit.name()))?;
+        }
+        if unit.key.is_some() {
+            acts.note(format!(
+                "the device's key stood readable for everybody in {} and in the list of processes. Give the device a new \
+                 one: on the bridge, askalf-bridge keys rotate --device {}",
+                unit.path.display(),
+                unit.device_name.as_deref().unwrap_or("DEVICE")
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A user without a password or a shell.
+fn make_user(acts: &mut Acts, name: &str, home: &Path, what: &str) -> Result<(), Failure> {
+    if users::named(name).is_some() {
+        return acts.unchanged("make the user", name);
+    }
+    let folder = home.display().to_string();
+    acts.act("make the user", name, || {
+        let inline = format!("u {name} - \"{what}\" {folder}");
+        let made = systemctl::succeed("systemd-sysusers", &["--inline", &inline]);
+        if made.is_ok() && users::named(name).is_some() {
+            return Ok(());
+        }
+        let arguments = [
+            "--system",
+            "--user-group",
+            "--no-create-home",
+            "--home-dir",
+            &folder,
+        ];
+        let arguments =
+            arguments
+                .into_iter()
+                .chain(["--shell", "/usr/sbin/nologin", "--comment", what, name]);
+        systemctl::succeed("useradd", &arguments.collect::<Vec<_>>())
+    })
+}
+
+/// The service's home, for its user alone.
+fn make_home(acts: &mut Acts, home: &Path) -> Result<(), Failure> {
+    if home.is_dir() {
+        return Ok(());
+    }
+    acts.act("make", home.display().to_string(), || {
+        make_home_of(home, SERVICE_USER)
+    })
+}
+
+/// Makes a home that belongs to this user.
+pub(crate) fn make_home_of(home: &Path, user: &str) -> Result<(), Failure> {
+    let account = users::named(user)
+        .ok_or_else(|| Failure::new(ExitCode::Failed, format!("there is no user {user}")))?;
+    askalf_cli::private_folder()
+        .create(home)
+        .and_then(|()| std::os::unix::fs::lchown(home, Some(account.uid), Some(account.gid)))
+        .map_err(|error| cannot("made", home, &error))
+}
+
+/// The program that the unit names: this one, where it stands in a folder of programs; else a copy of it in `folder`.
+fn program(acts: &mut Acts, folder: &Path) -> Result<PathBuf, Failure> {
+    let running = std::env::current_exe()
+        .and_then(fs::canonicalize)
+        .map_err(|error| {
+            Failure::new(
+                ExitCode::Failed,
+                format!("the program's own file is not found: {}", error.kind()),
+            )
+            .hint("it was replaced while it ran: run the new one")
+        })?;
+    let stands_well = running.parent().is_some_and(|parent| {
+        PROGRAM_FOLDERS.iter().any(|folder| parent == Path::new(folder)) || parent == folder
+    });
+    if stands_well {
+        return Ok(running);
+    }
+    let to = folder.join("askalf-agent");
+    acts.copy_program(&running, &to)?;
+    Ok(to)
+}
+
+/// Whether this user's services run without a session. Where nothing can be asked, nothing is said.
+fn lingers() -> bool {
+    let uid = users::own_uid().to_string();
+    let output = std::process::Command::new("loginctl")
+        .args(["show-user", &uid, "--property=Linger", "--value"])
+        .output();
+    output.is_ok_and(|output| output.stdout.trim_ascii() == b"yes")
+}
