@@ -35,6 +35,8 @@ pub(super) struct Parts {
     pub mit: String,
     pub licences: String,
     pub sbom: String,
+    /// How a package of Debian is compressed.
+    pub compression: &'static str,
 }
 
 /// Files of both programs by name: what is made of their command lines.
@@ -129,6 +131,7 @@ pub(super) fn of(program: Program, platform: Platform, release: &Release, pages:
         mit: read("LICENSE-MIT")?,
         licences: licences::text(program, platform, &components)?,
         sbom: sbom::text(program, &components, release)?,
+        compression: "-Zxz",
     })
 }
 
