@@ -45,7 +45,7 @@ Tasks:
   test-windows   Build for Windows and run the agent's tests under Wine, then an agent there against a bridge here
   test-systemd [--restarts N]
                  Install the agent as a service in a container that boots systemd; restarts, reboots, profiles
-  test-packages [debs] [archives] [booted]
+  test-packages [--dev] [debs] [archives] [booted]
                  Make a release; install, upgrade, remove and purge its packages, and run its archives
   ci             Format, lints, each crate alone, tests, documentation, Windows: everything that a change must pass
   dist [OPTIONS] Build the packages of a release into target/dist: .deb, static tarball, Windows zip, checksums, SBOM

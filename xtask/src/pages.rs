@@ -16,6 +16,11 @@ pub(crate) fn completions(folder: &Path) -> Result<()> {
     write("completions", folder)
 }
 
+/// Writes the agent's units of systemd into a folder, as its package has them.
+pub(crate) fn units(folder: &Path) -> Result<()> {
+    write("units", folder)
+}
+
 fn write(what: &str, folder: &Path) -> Result<()> {
     // Cargo runs it from the root of the workspace.
     let folder = std::path::absolute(folder)?;

@@ -1,6 +1,6 @@
 //! The program `askalf-agent`: reads the command line and hands over to one command.
 //!
-//! It is a library so that its man pages can be made from [`command()`].
+//! It is a library so that its man pages and packages can be made from it.
 
 mod approval_prompt;
 mod cli;
@@ -56,6 +56,12 @@ pub const NAME: &str = "askalf-agent";
 /// The command line, with examples in the help of each command.
 pub fn command() -> clap::Command {
     with_examples(Cli::command(), cli::EXAMPLES)
+}
+
+/// File names and texts of the units that a package brings, for the program in `/usr/bin`.
+#[cfg(target_os = "linux")]
+pub fn package_units() -> [(&'static str, String); 3] {
+    service::systemd::package_units()
 }
 
 /// The process: does what its command line says, and yields the code to exit with.

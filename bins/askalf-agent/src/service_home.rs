@@ -120,6 +120,7 @@ fn role(command: &Command) -> Role {
         | Command::InstallService(_)
         | Command::UninstallService(_)
         | Command::Recovery
+        | Command::Completions { .. }
         | Command::Runner(_) => Role::Own,
         Command::Approvals(_) => Role::Root,
         Command::Connect(_)

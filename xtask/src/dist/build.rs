@@ -70,6 +70,26 @@ impl Built {
     }
 }
 
+/// Builds the programs of this machine in the development profile, beside this process.
+pub(super) fn of_development(platform: Platform, folder: &Path) -> Result<Built> {
+    ensure!(
+        platform == Platform::Gnu,
+        "the development profile is for packages of Debian alone"
+    );
+    let built = cargo::build(&[])?;
+    let folder = folder.join("development");
+    fs::create_dir_all(&folder)?;
+    for (program, file) in [(Program::Agent, &built.agent), (Program::Bridge, &built.bridge)] {
+        output(
+            Command::new("strip")
+                .arg("-o")
+                .arg(folder.join(program.name()))
+                .arg(file),
+        )?;
+    }
+    Ok(Built { folder, suffix: "" })
+}
+
 /// Builds the programs of a platform under `folder`.
 pub(super) fn build(platform: Platform, folder: &Path, epoch: u64) -> Result<Built> {
     let triple = platform.triple()?;

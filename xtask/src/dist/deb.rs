@@ -70,7 +70,7 @@ pub(super) fn make(
     let name = format!("{}_{}_{}.deb", program.name(), facts.version, facts.architecture);
     output(
         Command::new("dpkg-deb")
-            .args(["--root-owner-group", "-Zxz", "--build"])
+            .args(["--root-owner-group", parts.compression, "--build"])
             .arg(&root)
             .arg(out.join(name))
             .env("SOURCE_DATE_EPOCH", release.epoch.to_string()),

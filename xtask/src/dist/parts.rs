@@ -35,6 +35,8 @@ pub(super) struct Parts {
     pub mit: String,
     pub licences: String,
     pub sbom: String,
+    /// How a package of Debian is compressed.
+    pub compression: &'static str,
 }
 
 /// Files of both programs by name: what is made of their command lines.
@@ -42,17 +44,22 @@ pub(super) struct Parts {
 pub(super) struct Pages {
     manual: BTreeMap<String, Vec<u8>>,
     completions: BTreeMap<String, Vec<u8>>,
+    /// The agent's.
+    units: BTreeMap<String, Vec<u8>>,
 }
 
 impl Pages {
     pub(super) fn make() -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let (manual, completions) = (folder.path().join("man"), folder.path().join("completions"));
+        let [manual, completions, units] =
+            ["man", "completions", "units"].map(|name| folder.path().join(name));
         pages::man(&manual)?;
         pages::completions(&completions)?;
+        pages::units(&units)?;
         Ok(Self {
             manual: files(&manual)?,
             completions: files(&completions)?,
+            units: files(&units)?,
         })
     }
 }
@@ -86,22 +93,31 @@ pub(super) fn of(program: Program, platform: Platform, release: &Release, pages:
         |file: &str| fs::read_to_string(root.join(file)).with_context(|| format!("{file} cannot be read"));
     let name = program.name();
     let components = sbom::components(program, platform)?;
-    let unit = format!("{name}.service");
-    let text = read(&format!("packaging/{unit}"))?;
-    let units = BTreeMap::from([(unit, text)]);
-    let archive_units = units
-        .iter()
-        .map(|(unit, text)| (unit.clone(), text.replace("/usr/bin/", "/usr/local/bin/")))
-        .collect();
-    let mut defaults = BTreeMap::new();
-    if program == Program::Bridge {
-        defaults.insert(name.to_owned(), read("packaging/askalf-bridge.default")?);
+    let (mut units, mut archive_units, mut defaults) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let mut users = vec![name.to_owned()];
+    match program {
+        Program::Agent => {
+            for (unit, text) in &pages.units {
+                units.insert(unit.clone(), String::from_utf8(text.clone())?);
+            }
+            // Whom its tasks run as. In an archive the program makes users and units itself.
+            users.push("askalf-task".to_owned());
+        }
+        Program::Bridge => {
+            let unit = read("packaging/askalf-bridge.service")?;
+            archive_units.insert(
+                "askalf-bridge.service".to_owned(),
+                unit.replace("/usr/bin/", "/usr/local/bin/"),
+            );
+            units.insert("askalf-bridge.service".to_owned(), unit);
+            defaults.insert(name.to_owned(), read("packaging/askalf-bridge.default")?);
+        }
     }
     Ok(Parts {
         units,
         archive_units,
         defaults,
-        users: vec![name.to_owned()],
+        users,
         completions: of_program(program, &pages.completions),
         manual: of_program(program, &pages.manual),
         next: read(&format!("packaging/deb/{name}/next"))?,
@@ -115,6 +131,7 @@ pub(super) fn of(program: Program, platform: Platform, release: &Release, pages:
         mit: read("LICENSE-MIT")?,
         licences: licences::text(program, platform, &components)?,
         sbom: sbom::text(program, &components, release)?,
+        compression: "-Zxz",
     })
 }
 

@@ -88,7 +88,6 @@ fn tree(program: Program, triple: &str) -> Result<BTreeSet<(String, String)>> {
 }
 
 fn cargo_output(arguments: &[&str]) -> Result<String> {
-    // Longer than any command of a test prints, so its end is not waited for with a deadline.
     let output = cargo::cargo(arguments)?
         .stderr(std::process::Stdio::inherit())
         .output()

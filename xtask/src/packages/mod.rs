@@ -53,9 +53,16 @@ impl Made {
     }
 }
 
-/// Runs the task: everything, or the parts that are named.
+/// Runs the task: everything, or the parts that are named. With `--dev` the packages hold programs of the development profile.
 pub(crate) fn test(arguments: &[&str]) -> Result<()> {
     const PARTS: [&str; 3] = ["debs", "booted", "archives"];
+    let (flags, arguments): (Vec<&str>, Vec<&str>) = arguments.iter().partition(|word| **word == "--dev");
+    let development = !flags.is_empty();
+    let arguments = match (development, arguments.is_empty()) {
+        // Archives are for systems that have nothing of this one's.
+        (true, true) => vec!["debs", "booted"],
+        _ => arguments,
+    };
     if let Some(other) = arguments.iter().find(|part| !PARTS.contains(*part)) {
         bail!("'{other}' is none of {}", PARTS.join(", "));
     }
@@ -70,7 +77,7 @@ pub(crate) fn test(arguments: &[&str]) -> Result<()> {
     }
     tools::require(&needed)?;
 
-    let made = make(wanted("archives"))?;
+    let made = make(wanted("archives"), development)?;
     sizes(&made.first)?;
     if wanted("debs") {
         println!("\nPackages, in a Debian that is not booted:");
@@ -88,7 +95,7 @@ pub(crate) fn test(arguments: &[&str]) -> Result<()> {
 }
 
 /// Makes two versions of the packages, and the archives of the first, signed.
-fn make(archives: bool) -> Result<Made> {
+fn make(archives: bool, development: bool) -> Result<Made> {
     let folder = cargo::target_folder()?.join("test-packages");
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
@@ -107,6 +114,7 @@ fn make(archives: bool) -> Result<Made> {
         },
         kinds: kinds.to_vec(),
         twice: false,
+        development,
     };
     let kinds: &[Kind] = if archives { &Kind::ALL } else { &[Kind::Deb] };
     Ok(Made {

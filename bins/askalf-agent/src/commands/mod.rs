@@ -8,7 +8,6 @@ mod cred;
 mod disconnect;
 mod install_service;
 mod key_file;
-
 mod pair;
 mod policy;
 mod redact;

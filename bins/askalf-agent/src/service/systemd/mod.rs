@@ -58,3 +58,8 @@ impl Scope {
         }
     }
 }
+
+/// The units that a package brings: file names and texts.
+pub(crate) fn package_units() -> [(&'static str, String); 3] {
+    units::UnitFile::of_a_package().map(|unit| (unit.name, unit.text))
+}

@@ -3,13 +3,16 @@
 use std::path::Path;
 
 use super::unit_text::{program, quoted};
-use super::{Profile, SANDBOX, SERVICE, SERVICE_USER, Scope};
+use super::{Profile, SANDBOX, SERVICE, SERVICE_HOME, SERVICE_USER, Scope};
 use crate::service::task_units::{
     DEFAULT_TASKS_MAX, SERVICE_UNIT, SOCKET_UNIT, TASK_USER, TaskProfile, TaskUnits, daemon_environment,
 };
 
 /// The first line of a unit of ours, which tells it from those of other agents.
 pub(super) const MARK: &str = "# Made by 'askalf-agent install-service', which replaces it.";
+
+/// The first line of a unit of a package.
+const PACKAGE_MARK: &str = "# Of the package askalf-agent, which replaces it.";
 
 /// A unit as it is written.
 #[derive(Debug)]
@@ -23,6 +26,15 @@ impl UnitFile {
     pub(super) const NAMES: [&'static str; 3] = [SERVICE, SOCKET_UNIT, SERVICE_UNIT];
     /// Whom it runs as.
     pub(super) const USERS: [&'static str; 2] = [SERVICE_USER, TASK_USER];
+
+    /// Those that a package brings, with its program in `/usr/bin`.
+    pub(super) fn of_a_package() -> [Self; 3] {
+        let binary = Path::new("/usr/bin").join(crate::NAME);
+        Self::of_the_system(&binary, Path::new(SERVICE_HOME), Profile::default()).map(|unit| Self {
+            name: unit.name,
+            text: unit.text.replacen(MARK, PACKAGE_MARK, 1),
+        })
+    }
 
     /// The units of the service of the system.
     pub(super) fn of_the_system(binary: &Path, home: &Path, profile: Profile) -> [Self; 3] {
@@ -139,6 +151,26 @@ mod tests {
 
     fn system(binary: &str, profile: Profile) -> [UnitFile; 3] {
         UnitFile::of_the_system(binary.as_ref(), "/var/lib/askalf-agent".as_ref(), profile)
+    }
+
+    #[test]
+    fn a_packages_units_differ_from_installed_ones_in_mark_and_program_alone() {
+        let packaged = UnitFile::of_a_package();
+        let binary = Path::new("/usr/local/bin/askalf-agent");
+        let installed = UnitFile::of_the_system(binary, Path::new(SERVICE_HOME), Profile::default());
+        for (packaged, installed) in packaged.iter().zip(&installed) {
+            assert_eq!(packaged.name, installed.name);
+            assert!(!packaged.text.contains("install-service"), "{}", packaged.text);
+            assert_eq!(
+                packaged.text.replacen(PACKAGE_MARK, MARK, 1),
+                installed.text.replace("/usr/local/bin/", "/usr/bin/")
+            );
+        }
+        assert!(
+            packaged[0]
+                .text
+                .contains("ExecStart=/usr/bin/askalf-agent daemon\n")
+        );
     }
 
     #[test]
