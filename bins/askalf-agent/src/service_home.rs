@@ -116,7 +116,6 @@ enum Role {
 fn role(command: &Command) -> Role {
     match command {
         Command::Daemon(_)
-        | Command::Completions { .. }
         | Command::InstallService(_)
         | Command::UninstallService(_)
         | Command::Recovery
