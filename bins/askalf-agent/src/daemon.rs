@@ -1,5 +1,6 @@
 //! `daemon`: takes the home for itself, wires the parts together and runs until it is told to stop.
 
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -139,16 +140,22 @@ async fn pass_on(
     reload: Arc<Notify>,
     record: Arc<RunRecord>,
 ) {
+    let on_terminal = io::stdin().is_terminal();
     loop {
         let command = tokio::select! {
             () = stop.next() => {
                 record.asked_by("a signal");
                 Command::Stop
             }
+            // The same signal tells that the terminal was closed, whose daemon ends with it.
             () = reloads.next() => {
-                tracing::info!("told to read the configuration again");
-                reload.notify_one();
-                continue;
+                if !on_terminal || io::stdin().is_terminal() {
+                    tracing::info!("told to read the configuration again");
+                    reload.notify_one();
+                    continue;
+                }
+                record.asked_by("the end of its terminal");
+                Command::Stop
             }
             // Without a control socket nobody asks over it.
             Some(request) = requests.recv() => match request {

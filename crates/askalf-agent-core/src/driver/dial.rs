@@ -103,8 +103,6 @@ impl Target {
 
     /// Calls the device so from now on.
     pub(crate) fn introduce(&mut self, facts: &DeviceFacts) {
-        // Courtesies: what a header cannot carry is left out.
-        let courtesy = |text: &str| HeaderValue::from_str(text).ok().filter(|_| !text.is_empty());
         self.version = courtesy(&facts.version);
         self.name = facts.name.as_deref().and_then(courtesy);
     }
@@ -215,6 +213,11 @@ impl Target {
             },
         }
     }
+}
+
+/// A courtesy: what a header cannot carry is left out.
+fn courtesy(text: &str) -> Option<HeaderValue> {
+    HeaderValue::from_str(text).ok().filter(|_| !text.is_empty())
 }
 
 /// Bounds a wait. Boxed, since the compiler does not see through `timeout` that work with borrowed parts is `Send`.
