@@ -191,11 +191,9 @@ fn a_daemon_on_a_terminal_ends_with_it() -> Result<()> {
     agent.wait_state("online")?;
     terminal.kill()?;
     terminal.wait()?;
+    let record = agent.home().join("state/last-run.json");
     until("the end of the daemon", || {
-        let status = agent.status()?;
-        let why = status["last_run"].as_str().unwrap_or_default();
-        Ok(why
-            .ends_with("it was told to stop by the end of its terminal")
-            .then_some(()))
+        let run: Value = serde_json::from_str(&fs::read_to_string(&record)?)?;
+        Ok((run["end"] == "it was told to stop by the end of its terminal").then_some(()))
     })
 }
