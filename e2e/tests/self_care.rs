@@ -170,3 +170,30 @@ fn a_state_folder_that_was_removed_is_made_anew() -> Result<()> {
     ensure!(status["state"] == "online", "{status}");
     Ok(())
 }
+
+#[test]
+fn a_daemon_on_a_terminal_ends_with_it() -> Result<()> {
+    let bridge = Bridge::start()?;
+    let (agent, _) = Agent::paired(&bridge, "web-01")?;
+    let mut terminal = std::process::Command::new("script");
+    terminal
+        .args([
+            "-qec",
+            &format!("{} daemon", askalf_e2e::binaries()?.agent.display()),
+            "/dev/null",
+        ])
+        .env("ASKALF_HOME", agent.home())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null());
+    let Ok(mut terminal) = terminal.spawn() else {
+        return Ok(());
+    };
+    agent.wait_state("online")?;
+    terminal.kill()?;
+    terminal.wait()?;
+    let record = agent.home().join("state/last-run.json");
+    until("the end of the daemon", || {
+        let run: Value = serde_json::from_str(&fs::read_to_string(&record)?)?;
+        Ok((run["end"] == "it was told to stop by the end of its terminal").then_some(()))
+    })
+}

@@ -1,5 +1,6 @@
 //! `daemon`: takes the home for itself, wires the parts together and runs until it is told to stop.
 
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
@@ -185,6 +186,7 @@ async fn pass_on(
     record: Arc<RunRecord>,
 ) {
     let (mut end, mut was_ended) = (pin!(end), false);
+    let on_terminal = io::stdin().is_terminal();
     loop {
         let command = tokio::select! {
             () = stop.next() => {
@@ -196,10 +198,15 @@ async fn pass_on(
                 record.asked_by("the service manager");
                 Command::Stop
             }
+            // The same signal tells that the terminal was closed, whose daemon ends with it.
             () = reloads.next() => {
-                tracing::info!("told to read the configuration again");
-                reload.notify_one();
-                continue;
+                if !on_terminal || io::stdin().is_terminal() {
+                    tracing::info!("told to read the configuration again");
+                    reload.notify_one();
+                    continue;
+                }
+                record.asked_by("the end of its terminal");
+                Command::Stop
             }
             // Without a control socket nobody asks over it.
             Some(request) = requests.recv() => match request {

@@ -2,16 +2,14 @@
 
 use std::io::Read;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 /// The unit that runs the agent.
 pub(crate) const UNIT: &str = "askalf-agent.service";
 
 /// How long `systemctl` may take.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Pause between two looks whether it has answered.
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// Most of an answer that is read, in bytes.
 const MAX_ANSWER: u64 = 16 * 1024;
@@ -67,31 +65,19 @@ fn show(user: bool) -> Option<String> {
         .stderr(Stdio::null())
         .spawn()
         .ok()?;
-    let overdue = Instant::now() + PATIENCE;
-    let ended = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status.success(),
-            #[allow(
-                clippy::disallowed_methods,
-                reason = "a blocking call; std has no other wait with an end"
-            )]
-            Ok(None) if Instant::now() < overdue => std::thread::sleep(PAUSE),
-            Ok(None) | Err(_) => {
-                // Gone meanwhile is as good.
-                let _gone = child.kill();
-                let _gone = child.wait();
-                break false;
-            }
-        }
-    };
-    let mut text = String::new();
-    child
-        .stdout
-        .take()?
-        .take(MAX_ANSWER)
-        .read_to_string(&mut text)
-        .ok()?;
-    ended.then_some(text)
+    let stdout = child.stdout.take()?;
+    let (sender, answered) = sync_channel(1);
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        let read = stdout.take(MAX_ANSWER).read_to_string(&mut text);
+        // Who asked may have given up.
+        let _gone = sender.send(read.is_ok().then_some(text));
+    });
+    let text = answered.recv_timeout(PATIENCE);
+    // What it had to say is said; gone already is as good.
+    let _gone = child.kill();
+    let _gone = child.wait();
+    text.ok().flatten()
 }
 
 fn parse(text: &str, user: bool) -> Option<ServiceState> {

@@ -215,6 +215,11 @@ impl Target {
     }
 }
 
+/// A courtesy: what a header cannot carry is left out.
+fn courtesy(text: &str) -> Option<HeaderValue> {
+    HeaderValue::from_str(text).ok().filter(|_| !text.is_empty())
+}
+
 /// Bounds a wait. Boxed, since the compiler does not see through `timeout` that work with borrowed parts is `Send`.
 pub(super) async fn within<T>(limit: Duration, waited_for: Wait, work: BoxFuture<'_, T>) -> Result<T, Fault> {
     timeout(limit, work).await.map_err(|_| Fault::NoAnswer {

@@ -185,6 +185,7 @@ impl JournalFile {
         if matches!(&opened, Err(error) if error.kind() == ErrorKind::NotFound) {
             // Somebody removed its folder. One level alone: without the agent's home there is nothing to go on with.
             if let Some(folder) = self.path.parent() {
+                #[allow(unused_mut, reason = "changed on Unix alone")]
                 let mut builder = fs::DirBuilder::new();
                 #[cfg(unix)]
                 std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);

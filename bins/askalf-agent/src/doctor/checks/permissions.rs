@@ -1,6 +1,6 @@
 //! The folder and its files are for their owner alone, and all of one owner.
 
-use std::fs::{File, Metadata, Permissions};
+use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -138,6 +138,7 @@ fn places(home: &Home) -> Vec<Place> {
 /// By the open file, so that nothing can take its place meanwhile.
 #[cfg(unix)]
 fn close(path: &Path, facts: &Metadata, mode: u32) -> io::Result<()> {
+    use std::fs::{File, Permissions};
     use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
@@ -154,6 +155,5 @@ fn close(path: &Path, facts: &Metadata, mode: u32) -> io::Result<()> {
 
 #[cfg(not(unix))]
 fn close(_path: &Path, _facts: &Metadata, _mode: u32) -> io::Result<()> {
-    let _: Option<(File, Permissions)> = None;
     Err(io::ErrorKind::Unsupported.into())
 }
