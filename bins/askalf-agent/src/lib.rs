@@ -25,6 +25,8 @@ mod runner;
 mod shell;
 mod start;
 mod task_limits;
+#[cfg(unix)]
+mod upgrade;
 mod vault;
 
 use std::path::PathBuf;
@@ -95,6 +97,8 @@ fn run(
         Command::Policy(arguments) => commands::policy(vault.home(), arguments),
         Command::Approvals(arguments) => block_on(commands::approvals(vault.home(), arguments)),
         Command::Audit(arguments) => commands::audit(vault.home(), &arguments),
+        #[cfg(unix)]
+        Command::Upgrade(arguments) => commands::upgrade(vault.home(), arguments),
         Command::Recovery => {
             print(include_str!("../../../docs/recovery.md"))?;
             Ok(askalf_cli::ExitCode::Done)
@@ -103,9 +107,7 @@ fn run(
     }
 }
 
-fn block_on(
-    command: impl Future<Output = anyhow::Result<askalf_cli::ExitCode>>,
-) -> anyhow::Result<askalf_cli::ExitCode> {
+fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -12,6 +12,8 @@ mod policy;
 mod redact;
 mod scan;
 mod status;
+#[cfg(unix)]
+mod upgrade;
 
 pub(crate) use approvals::approvals;
 pub(crate) use audit::audit;
@@ -22,6 +24,8 @@ pub(crate) use policy::policy;
 pub(crate) use redact::redact;
 pub(crate) use scan::scan;
 pub(crate) use status::status;
+#[cfg(unix)]
+pub(crate) use upgrade::upgrade;
 
 use std::time::Duration;
 
