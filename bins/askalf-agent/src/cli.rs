@@ -96,6 +96,9 @@ pub(crate) enum Command {
     Approvals(Approvals),
     /// Show what was decided and what ran
     Audit(Audit),
+    /// Put a newer agent from a package on this machine in the place of this one, and back where it does not register
+    #[cfg(unix)]
+    Upgrade(Upgrade),
     /// Print what to do when the device cannot get in
     Recovery,
     /// Print what completes this program's words in a shell
@@ -401,6 +404,34 @@ pub(crate) struct Audit {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[cfg(unix)]
+#[derive(Debug, Args)]
+pub(crate) struct Upgrade {
+    /// askalf-agent-VERSION-PLATFORM.tar.gz, with SHA256SUMS and SHA256SUMS.sig of its release beside it
+    #[arg(value_name = "PACKAGE")]
+    pub package: PathBuf,
+
+    /// Public key of who may sign packages, beside the one that was built in; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub trusted_key: Vec<PathBuf>,
+
+    /// Take a package that nobody has signed
+    #[arg(long)]
+    pub allow_unsigned: bool,
+
+    /// Take an older agent than this one
+    #[arg(long)]
+    pub allow_downgrade: bool,
+
+    /// Command line that restarts the agent, where no systemd does
+    #[arg(long, value_name = "COMMAND")]
+    pub restart_with: Option<String>,
+
+    /// How long the new agent may take to register before the old one is put back
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub wait: u64,
 }
 
 fn anchor(text: &str) -> Result<Anchor, String> {

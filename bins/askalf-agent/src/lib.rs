@@ -37,6 +37,8 @@ mod shell;
 mod start;
 mod task_limits;
 mod task_place;
+#[cfg(unix)]
+mod upgrade;
 mod vault;
 
 use std::path::PathBuf;
@@ -124,6 +126,8 @@ fn run(
         Command::Audit(arguments) => commands::audit(vault.home(), &arguments),
         Command::InstallService(arguments) => commands::install_service(&vault, home_is_named, arguments),
         Command::UninstallService(arguments) => commands::uninstall_service(&vault, arguments),
+        #[cfg(unix)]
+        Command::Upgrade(arguments) => commands::upgrade(vault.home(), arguments),
         Command::Recovery => {
             print(include_str!("../../../docs/recovery.md"))?;
             Ok(askalf_cli::ExitCode::Done)
@@ -152,9 +156,7 @@ fn hand_over(
     done
 }
 
-fn block_on(
-    command: impl Future<Output = anyhow::Result<askalf_cli::ExitCode>>,
-) -> anyhow::Result<askalf_cli::ExitCode> {
+fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

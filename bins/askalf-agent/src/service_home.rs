@@ -109,12 +109,14 @@ enum Role {
     Own,
     /// The service's user, whose files it may write.
     ServiceUser,
-    /// Root: the agent takes this from nobody else.
+    /// Root: nobody else may do this to a service.
     Root,
 }
 
 fn role(command: &Command) -> Role {
     match command {
+        #[cfg(unix)]
+        Command::Upgrade(_) => Role::Root,
         Command::Daemon(_)
         | Command::InstallService(_)
         | Command::UninstallService(_)

@@ -127,6 +127,20 @@ pub(crate) const EXAMPLES: Examples = &[
             ("does the log hold together?", "askalf-agent audit --verify"),
         ],
     ),
+    #[cfg(unix)]
+    (
+        "upgrade",
+        &[
+            (
+                "signed by the key that was built in",
+                "askalf-agent upgrade askalf-agent-0.2.0-x86_64-linux.tar.gz",
+            ),
+            (
+                "by a key of your own, under a supervisor of another kind",
+                "askalf-agent upgrade askalf-agent-0.2.0-x86_64-linux.tar.gz --trusted-key release.pub --restart-with 'sv restart askalf'",
+            ),
+        ],
+    ),
     ("recovery", &[("", "askalf-agent recovery")]),
     (
         "completions",

@@ -13,6 +13,8 @@ mod policy;
 mod redact;
 mod scan;
 mod status;
+#[cfg(unix)]
+mod upgrade;
 
 pub(crate) use approvals::approvals;
 pub(crate) use audit::audit;
@@ -24,6 +26,8 @@ pub(crate) use policy::policy;
 pub(crate) use redact::redact;
 pub(crate) use scan::scan;
 pub(crate) use status::status;
+#[cfg(unix)]
+pub(crate) use upgrade::upgrade;
 
 use std::time::Duration;
 
