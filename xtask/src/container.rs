@@ -13,6 +13,9 @@ use crate::rootfs::RootFs;
 /// How long a boot may take.
 const BOOT: Duration = Duration::from_secs(60);
 
+/// How long systemd-nspawn may take to end once its container has.
+const ENDING: Duration = Duration::from_secs(10);
+
 /// What systemd-nspawn exits with where the container wants to be booted again.
 const REBOOT: i32 = 133;
 
@@ -29,6 +32,17 @@ struct Machine {
     nspawn: Process,
     /// The process id of its init, as seen from here.
     init: u32,
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // systemd-nspawn that is killed leaves its container running: the container's init ends first, and with it all that
+        // is in there. Only the child of ours that it is, and not what has its number now.
+        if let Some(init) = child_named(self.nspawn.pid(), "systemd") {
+            let _gone = Command::new("kill").args(["-KILL", &init.to_string()]).status();
+            let _killed_then = self.nspawn.end_within(ENDING);
+        }
+    }
 }
 
 impl Container {
@@ -96,6 +110,7 @@ impl Container {
         self.run(&["systemctl", "reboot"])?;
         let mut machine = self.machine.take().context("the container does not run")?;
         let status = machine.nspawn.end()?;
+        drop(machine);
         ensure!(
             status.code() == Some(REBOOT),
             "the container ended with {status} instead of a reboot"
@@ -106,9 +121,9 @@ impl Container {
     fn start(&mut self) -> Result<Duration> {
         let started = Instant::now();
         let mut command = Command::new("setpriv");
-        // Nothing of it stays where this process is killed.
+        // Where this process is killed, the container is shut down in order: nothing of it stays.
         command
-            .args(["--pdeathsig", "KILL", "--"])
+            .args(["--pdeathsig", "TERM", "--"])
             .args([
                 "systemd-nspawn",
                 "--quiet",

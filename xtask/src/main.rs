@@ -55,8 +55,9 @@ Tasks:
   mutants [ARGS] Change the credential's code in one place at a time, and list what no test notices; hours
 
 Needs a stable Rust toolchain, a C compiler, util-linux and coreutils; 'ci' also rustfmt and clippy; 'prove cred' strace;
-'fuzz' a nightly toolchain and cargo-fuzz; 'mutants' cargo-mutants. Windows needs Debian's packages rustc-web, cargo-web,
-rust-web-src and gcc-mingw-w64-x86-64-posix, and wine and wine64 to run there; without them 'ci' says that it was not run.
+'test-systemd' root, systemd-container, debootstrap and iproute2; 'fuzz' a nightly toolchain and cargo-fuzz; 'mutants'
+cargo-mutants. Windows needs Debian's packages rustc-web, cargo-web, rust-web-src and gcc-mingw-w64-x86-64-posix, and wine and
+wine64 to run there; without them 'ci' says that it was not run.
 Root has what is missing installed, where the system's package manager can.";
 
 fn main() -> ExitCode {

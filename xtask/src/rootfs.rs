@@ -12,10 +12,10 @@ use crate::tools::{self, Tool};
 const SUITE: &str = "bookworm";
 
 /// Beside the smallest system: what boots, what shows processes and interfaces, and what tasks of the tests use.
-const PACKAGES: &str = "systemd,systemd-sysv,dbus,procps,iproute2,git";
+const PACKAGES: &str = "systemd,systemd-sysv,libpam-systemd,dbus,dbus-user-session,procps,iproute2,git";
 
 /// Goes up with every change of what is in it, so that a kept one is not taken for the new one.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What must be there to make one and to boot it.
 pub(crate) fn tools() -> Vec<Tool> {

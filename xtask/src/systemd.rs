@@ -3,6 +3,7 @@
 mod npm;
 mod service;
 mod tasks;
+mod user;
 
 use std::time::{Duration, Instant};
 
@@ -63,8 +64,10 @@ pub(crate) fn test(arguments: &[&str]) -> Result<()> {
     scene.killed_and_stuck()?;
     scene.revoked_and_paired_again()?;
     tasks::under_each_profile(&scene)?;
+    tasks::approved_by_root(&scene)?;
     scene.uninstall()?;
     npm::take_over(&mut scene)?;
+    user::own_service(&scene)?;
     println!("\nAll of it held, in {} s.", started.elapsed().as_secs());
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::totals::Totals;
 const NOT_RUN: &str = "not run: ";
 
 /// What is never part of the tests.
-const SLOW: &str = "the proofs that take longer: cargo xtask prove cred|faults|simulation|redaction|rotation, cargo xtask fuzz, cargo xtask mutants";
+const SLOW: &str = "the proofs that take longer: cargo xtask prove cred|faults|simulation|redaction|rotation, cargo xtask fuzz, cargo xtask mutants; cargo xtask test-systemd";
 
 /// Runs the tests and prints their totals last, with what was not run.
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {

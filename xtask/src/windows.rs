@@ -199,6 +199,15 @@ impl Wine {
     fn service(&self, bridge: &Bridge) -> Result<()> {
         let home = r"C:\ProgramData\askalf-agent";
         let key = bridge.mint("service")?.key;
+        // The program is copied to a folder of its own; libraries of the system serve it there.
+        fs::copy(
+            self.programs.join("bcryptprimitives.dll"),
+            self.prefix.join("drive_c/windows/system32/bcryptprimitives.dll"),
+        )?;
+        // Wine ends its services with the last program that is none.
+        let mut session = Command::new("wine");
+        self.surround(session.args(["ping", "-n", "600", "127.0.0.1"]));
+        let _session = Process::start("a program under Wine", &mut session, b"")?;
         let pair = [
             "--home",
             home,

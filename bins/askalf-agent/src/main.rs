@@ -55,7 +55,8 @@ fn main() -> ExitCode {
 fn run(
     home: Option<PathBuf>,
     passphrase: &PassphraseArgs,
-    command: Command,
+    #[cfg_attr(not(target_os = "linux"), allow(unused_mut, reason = "changed where there are services"))]
+    mut command: Command,
 ) -> anyhow::Result<askalf_cli::ExitCode> {
     let filter = environment::variable("ASKALF_LOG");
     let filter = match command {
@@ -87,7 +88,7 @@ fn run(
     }
     let home_is_named = home.is_some();
     #[cfg(target_os = "linux")]
-    let home = service_home::of(home, &command)?;
+    let home = service_home::of(home, &mut command)?;
     let vault = Vault::new(home, passphrase)?;
     match command {
         Command::Connect(arguments) => {

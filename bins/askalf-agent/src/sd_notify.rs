@@ -68,7 +68,8 @@ impl Notifier {
     /// One line for people.
     pub(crate) fn status(&self, text: &str) {
         let mut line = askalf_cli::one_line(text);
-        line.truncate(line.floor_char_boundary(MAX_STATUS));
+        let most = (0..=MAX_STATUS).rev().find(|at| line.is_char_boundary(*at));
+        line.truncate(most.unwrap_or_default());
         self.send(&format!("STATUS={line}"));
     }
 

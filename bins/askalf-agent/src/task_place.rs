@@ -1,6 +1,8 @@
 //! Whom tasks run as on this device, and what they have around them.
 
 use std::ffi::OsString;
+#[cfg(target_os = "linux")]
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,6 +12,8 @@ use askalf_cred::Home;
 use askalf_exec::{CredentialPlace, ProcessRunner, TaskLimits, become_subreaper, scrubbed_environment};
 
 use crate::environment;
+#[cfg(target_os = "linux")]
+use crate::service::systemd::installed;
 
 /// Where tasks run.
 #[derive(Debug, Clone)]
@@ -25,8 +29,21 @@ impl TaskPlace {
     /// What `ASKALF_TASK_SOCKET` and `ASKALF_TASK_USER` say; the agent's own user where neither is set. One that cannot be
     /// followed is a failure, not the own user: somebody relies on the wall.
     pub(crate) fn from_environment() -> Result<Self, Failure> {
-        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         Self::of(variable(SOCKET), variable(USER))
+    }
+
+    /// The same for a command about the agent of this home: where its own environment says nothing, the agent's service does.
+    pub(crate) fn of_home(home: &Home) -> Result<Self, Failure> {
+        let (socket, user) = (variable(SOCKET), variable(USER));
+        #[cfg(target_os = "linux")]
+        if (&socket, &user) == (&None, &None)
+            && let Some(service) = installed(Path::new("/")).filter(|service| service.home == home.path())
+        {
+            let variable = |name| service.variable(name).map(OsString::from);
+            return Self::of(variable(SOCKET), variable(USER));
+        }
+        let _ = home;
+        Self::of(socket, user)
     }
 
     #[cfg(unix)]
@@ -105,6 +122,10 @@ impl TaskPlace {
 const SOCKET: &str = "ASKALF_TASK_SOCKET";
 /// Names the user that they run as.
 const USER: &str = "ASKALF_TASK_USER";
+
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
 
 /// `state/run`: where credentials are while the tasks run that they belong to.
 pub(crate) fn credential_folders(home: &Home) -> PathBuf {

@@ -2,12 +2,11 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::{BINARY, Scene, say, title};
+use super::{BINARY, Scene, say, title, until};
 
 /// Stands in for Node, with the program and the arguments that the older agent has in the list of processes.
 const OLD_AGENT: &str = "\
-mkdir -p /usr/lib/node_modules/@askalf/agent/dist && cp /bin/bash /usr/bin/node && printf 'while :; do read -t 3600 x \
-< /dev/zero || sleep 1000 & wait; done\\n' > /usr/lib/node_modules/@askalf/agent/dist/cli.js && ln -sf \
+mkdir -p /usr/lib/node_modules/@askalf/agent/dist && cp /bin/bash /usr/bin/node && printf 'while :; do sleep 1000; done\\n' > /usr/lib/node_modules/@askalf/agent/dist/cli.js && ln -sf \
 ../lib/node_modules/@askalf/agent/dist/cli.js /usr/bin/askalf-agent-npm";
 
 pub(super) fn take_over(scene: &mut Scene) -> Result<()> {
@@ -49,10 +48,9 @@ pub(super) fn take_over(scene: &mut Scene) -> Result<()> {
          (setsid /usr/bin/node /usr/lib/node_modules/@askalf/agent/dist/cli.js daemon > /dev/null 2>&1 < /dev/null &)"
     ))?;
     let processes = "pgrep -fc '^/usr/bin/node /usr/lib/node_modules/@askalf' || true";
-    ensure!(
-        container.shell(processes)?.trim() == "2",
-        "the older agent does not run"
-    );
+    until("both of the older agent's processes", || {
+        Ok((container.shell(processes)?.trim() == "2").then_some(()))
+    })?;
 
     let output = container.run(&[BINARY, "install-service"])?.expect_code(0)?;
     output.stdout.lines().for_each(say);

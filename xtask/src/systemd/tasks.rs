@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Scene, say, title};
+use super::{Scene, say, title, until};
 
 /// The profiles of `install-service`.
 pub(super) const PROFILES: [&str; 3] = ["strict", "standard", "unconfined"];
@@ -117,6 +117,34 @@ pub(super) fn under_each_profile(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
+/// An approval comes from root, by the command without a word of where the service is.
+pub(super) fn approved_by_root(scene: &Scene) -> Result<()> {
+    title("an approval by root");
+    let policy = "/var/lib/askalf-agent/policy.json";
+    scene.container.shell(&format!(
+        "echo '{{\"version\":1,\"default\":\"ask\",\"rules\":[]}}' > {policy} && chown askalf-agent: {policy}"
+    ))?;
+    let id = scene.bridge.dispatch_detached(&scene.device, "echo approved")?;
+    until("the question", || {
+        let waiting = scene.container.run(&["askalf-agent", "approvals", "--json"])?;
+        Ok(waiting.stdout.contains(&id).then_some(()))
+    })?;
+    scene
+        .container
+        .run(&["askalf-agent", "approvals", "approve", &id])?
+        .expect_code(0)?;
+    let ended = scene.bridge.wait_ended(&id)?;
+    ensure!(
+        ended["status"] == "completed",
+        "the task ended as {}",
+        ended["status"]
+    );
+    scene.container.run(&["rm", policy])?.expect_code(0)?;
+    scene.service().restart(&scene.device)?;
+    say("a task that waits for it runs once root has approved it");
+    Ok(())
+}
+
 /// Whose control group and sandbox a task is in, and that the daemon cannot be reached around the wall.
 fn wall(scene: &Scene, profile: &str) -> Result<()> {
     let group = scene.bridge.dispatch(
@@ -130,6 +158,12 @@ fn wall(scene: &Scene, profile: &str) -> Result<()> {
     );
     let restricted = group.contains("NoNewPrivs:\t1");
     ensure!(restricted == (profile != "unconfined"), "{profile}: {group}");
+    let scan = scene.container.run(&["askalf-agent", "scan"])?.expect_code(0)?;
+    ensure!(
+        scan.stdout.contains("askalf-task"),
+        "{profile}: scan says {}",
+        scan.stdout
+    );
     let knocks = "for s in /run/askalf-agent/task.sock /var/lib/askalf-agent/agent.sock; do perl -MIO::Socket::UNIX -e \
         'exit(IO::Socket::UNIX->new(Peer => shift) ? 1 : 0)' $s || exit 1; done";
     let output = scene.bridge.dispatch(&scene.device, knocks)?;

@@ -23,6 +23,7 @@ use crate::environment;
 use crate::facts::{Probe, device_name};
 use crate::pair_nonce_file::PairNonceFile;
 use crate::route::{ROUTE_FIELDS, route};
+use crate::service::start_command;
 use crate::vault::{Vault, exit_code};
 
 pub(crate) async fn connect(vault: Vault, arguments: Connect) -> anyhow::Result<ExitCode> {
@@ -384,7 +385,9 @@ async fn nudge_daemon(home: &Home, restart: bool) -> anyhow::Result<ExitCode> {
             "The running agent takes the new key now; name, concurrency and time-out count from its next start.\n",
         )?,
         Ok(()) => print("The running agent takes the new key now.\n")?,
-        Err(ControlError::NotRunning) => print("Start the agent with: askalf-agent daemon\n")?,
+        Err(ControlError::NotRunning) => {
+            print(&format!("Start the agent with: {}\n", start_command(home.path())))?
+        }
         // It looks by itself too.
         Err(error) => tracing::warn!("the running agent was not told at once: {error}"),
     }

@@ -41,7 +41,7 @@ fn check(home: &Home, policy: &Policy, question: &PolicyCheck) -> anyhow::Result
     };
     let (decision, folder) = policy.decide_here(
         &facts,
-        &TaskPlace::from_environment()?.folder(home),
+        &TaskPlace::of_home(home)?.folder(home),
         question.cwd.as_deref(),
     );
     let (word, code) = match decision.effect {

@@ -57,7 +57,7 @@ pub(crate) async fn scan(vault: &Vault, arguments: Scan) -> anyhow::Result<ExitC
     };
     let probe = Probe::new(name);
     let (facts, load) = (probe.facts(), probe.load());
-    let place = TaskPlace::from_environment()?;
+    let place = TaskPlace::of_home(home)?;
     let installed = executors(home, &place, &TaskLimits::default(), &Secrets::default())?;
     let installed = installed.iter().filter(|executor| executor.is_installed());
     let executors: Vec<String> = installed.map(|it| it.kind().as_str().to_owned()).collect();

@@ -1,5 +1,7 @@
 //! The agent as a service of its system.
 
+use std::path::Path;
+
 #[cfg_attr(windows, allow(dead_code, reason = "services of Windows have no files"))]
 pub(crate) mod acts;
 #[cfg(any(target_os = "macos", test))]
@@ -19,3 +21,13 @@ pub(crate) mod task_units;
 pub(crate) mod windows;
 
 pub(crate) use profile::Profile;
+
+/// The command that starts the agent of this home.
+pub(crate) fn start_command(home: &Path) -> &'static str {
+    #[cfg(target_os = "linux")]
+    if systemd::installed(Path::new("/")).is_some_and(|service| service.home == home) {
+        return "sudo systemctl start askalf-agent";
+    }
+    let _ = home;
+    "askalf-agent daemon"
+}

@@ -23,6 +23,23 @@ pub(crate) struct InstalledService {
     pub user: String,
     /// Its home.
     pub home: PathBuf,
+    /// Its variables.
+    environment: Vec<String>,
+}
+
+impl InstalledService {
+    /// A variable of its environment.
+    pub(crate) fn variable(&self, name: &str) -> Option<&str> {
+        last(&self.environment, name)
+    }
+}
+
+/// The last one counts.
+fn last<'a>(environment: &'a [String], name: &str) -> Option<&'a str> {
+    let mut values = environment
+        .iter()
+        .filter_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    values.next_back()
 }
 
 /// The service that is installed under this root, where one is: a unit with a home and a user of its own. Units of older agents
@@ -39,14 +56,19 @@ pub(crate) fn installed(root: &Path) -> Option<InstalledService> {
     // The last one counts.
     let value = |name: &str| settings.iter().rev().find(|(found, _)| found == name);
     let user = value("User").map(|(_, user)| user.clone())?;
-    let home = settings
+    let environment: Vec<String> = settings
         .iter()
         .filter(|(name, _)| name == "Environment")
         .flat_map(|(_, value)| words(value))
-        .filter_map(|word| word.strip_prefix("ASKALF_HOME=").map(PathBuf::from))
-        .next_back();
+        .collect();
+    let home = last(&environment, "ASKALF_HOME").map(PathBuf::from);
     let home = home.or_else(|| value("StateDirectory").map(|_| PathBuf::from(SERVICE_HOME)))?;
-    (home.is_absolute() && !user.is_empty()).then_some(InstalledService { unit, user, home })
+    (home.is_absolute() && !user.is_empty()).then_some(InstalledService {
+        unit,
+        user,
+        home,
+        environment,
+    })
 }
 
 /// What an administrator has set beside the unit, in the order in which it counts.
@@ -88,6 +110,8 @@ mod tests {
             (found.user.as_str(), found.home.to_str()),
             ("askalf-agent", Some("/var/lib/askalf-agent"))
         );
+        assert_eq!(found.variable("ASKALF_TASK_USER"), Some("askalf-task"));
+        assert_eq!(found.variable("ASKALF_TASK"), None);
         put(
             root,
             "etc/systemd/system/askalf-agent.service.d/override.conf",

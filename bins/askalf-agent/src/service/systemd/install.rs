@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use askalf_agent_core::State;
 use askalf_cli::{ExitCode, Failure};
 use askalf_cred::KeySources;
 use serde::Serialize;
@@ -24,6 +26,12 @@ const PROGRAM_FOLDERS: [&str; 6] = [
     "/bin",
     "/sbin",
 ];
+
+/// Where packages have their units.
+const PACKAGED_UNITS: [&str; 2] = ["/usr/lib/systemd/system", "/lib/systemd/system"];
+
+/// How long is waited for what the started service comes to.
+const SETTLING: Duration = Duration::from_secs(3);
 
 /// What is to be installed.
 #[derive(Debug)]
@@ -82,7 +90,7 @@ pub(crate) fn install(wanted: &Install) -> Result<Report, Failure> {
              sudo loginctl enable-linger $USER",
         );
     }
-    if !has_credential(&home) {
+    if !wanted.dry_run && !has_credential(&home) {
         let sudo = if wanted.scope == Scope::System {
             "sudo "
         } else {
@@ -93,12 +101,7 @@ pub(crate) fn install(wanted: &Install) -> Result<Report, Failure> {
         ));
     }
     let status = (!wanted.dry_run)
-        .then(|| {
-            systemctl::ask(
-                wanted.scope,
-                &["show", "--property=StatusText", "--value", SERVICE],
-            )
-        })
+        .then(|| settled_status(wanted.scope))
         .filter(|status| !status.is_empty());
     let (done, notes) = acts.into_parts();
     Ok(Report {
@@ -113,6 +116,21 @@ pub(crate) fn install(wanted: &Install) -> Result<Report, Failure> {
         notes,
         status,
     })
+}
+
+/// What the started service says of itself, once it is past its first steps or they take long.
+fn settled_status(scope: Scope) -> String {
+    let asked = Instant::now();
+    loop {
+        let status = systemctl::ask(scope, &["show", "--property=StatusText", "--value", SERVICE]);
+        let on_its_way = [State::Connecting, State::Authenticating, State::Registering]
+            .iter()
+            .any(|state| status.starts_with(state.as_str()));
+        if !on_its_way || asked.elapsed() > SETTLING {
+            return status;
+        }
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
 }
 
 /// Whether this can be done here, by this user.
@@ -166,10 +184,25 @@ fn system(wanted: &Install, acts: &mut Acts) -> Result<(PathBuf, PathBuf, PathBu
     let units = Path::new(SYSTEM_UNITS);
     let files = UnitFile::of_the_system(&binary, &home, wanted.profile);
     for file in &files {
-        acts.write(&units.join(file.name), &file.text)?;
+        let path = units.join(file.name);
+        if is_packaged(file) {
+            // One of ours in front of it would stay as it is for ever.
+            acts.unchanged("write", path.display().to_string())?;
+            acts.remove(&path)?;
+        } else {
+            acts.write(&path, &file.text)?;
+        }
     }
     forget_old(acts, &old_units, &files.map(|file| units.join(file.name)))?;
     Ok((units.join(SERVICE), binary, home))
+}
+
+/// Whether a package has brought this very unit.
+fn is_packaged(file: &UnitFile) -> bool {
+    PACKAGED_UNITS.iter().any(|folder| {
+        let packaged = fs::read_to_string(Path::new(folder).join(file.name));
+        packaged.is_ok_and(|text| text == file.text)
+    })
 }
 
 fn user(wanted: &Install, acts: &mut Acts) -> Result<(PathBuf, PathBuf, PathBuf), Failure> {
@@ -206,7 +239,7 @@ fn user(wanted: &Install, acts: &mut Acts) -> Result<(PathBuf, PathBuf, PathBuf)
 /// A home with a credential.
 enum Found {
     /// The one that was named, or that of an older agent that the service takes the place of.
-    Take(Source),
+    Take(Box<Source>),
     /// It may be a device of its own.
     Mention(PathBuf),
 }
@@ -235,7 +268,7 @@ fn source(
             )
         })?;
         let folder = std::path::absolute(folder).map_err(|error| cannot("read", folder, &error))?;
-        return Ok(Some(Found::Take(Source::new(folder, runs_as, None))));
+        return Ok(Some(Found::Take(Box::new(Source::new(folder, runs_as, None)))));
     }
     if has_credential(home) {
         return Ok(None);
@@ -244,24 +277,24 @@ fn source(
         .iter()
         .find(|unit| has_credential(&unit.home) || unit.key.is_some());
     if let Some(unit) = of_unit {
-        return Ok(Some(Found::Take(Source::new(
+        return Ok(Some(Found::Take(Box::new(Source::new(
             unit.home.clone(),
             unit.runs_as.clone(),
             unit.key
                 .clone()
                 .map(|key| (key, unit.url.clone(), unit.device_name.clone())),
-        ))));
+        )))));
     }
     let runs = old_agent::processes(None)
         .iter()
         .filter_map(|process| users::with_id(process.uid))
         .find(|account| has_credential(&account.home.join(".askalf")));
     if let Some(account) = runs {
-        return Ok(Some(Found::Take(Source::new(
+        return Ok(Some(Found::Take(Box::new(Source::new(
             account.home.join(".askalf"),
             account,
             None,
-        ))));
+        )))));
     }
     let idle = caller.map(|caller| caller.home.join(".askalf"));
     Ok(idle.filter(|folder| has_credential(folder)).map(Found::Mention))

@@ -341,17 +341,24 @@ mod tests {
 
     #[test]
     fn a_process_is_the_older_agent_only_by_its_command_line() {
+        use std::io::Read;
         use std::os::unix::process::CommandExt;
+        use std::process::Stdio;
 
-        let sleep = |name: &str| {
+        let start = |name: &str| {
             let mut command = std::process::Command::new("/bin/sh");
             command
                 .arg0(name)
-                .args(["-c", "read wait", "/usr/bin/askalf-agent", "daemon"]);
-            command.stdin(std::process::Stdio::piped()).spawn().unwrap()
+                .args(["-c", "echo up; read wait", "/usr/bin/askalf-agent", "daemon"])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped());
+            let mut child = command.spawn().unwrap();
+            // Its arguments may come a moment after the spawn was answered.
+            let mut up = [0; 3];
+            child.stdout.as_mut().unwrap().read_exact(&mut up).unwrap();
+            child
         };
-        let (mut old, mut other) = (sleep("/usr/bin/node"), sleep("/bin/sh"));
-        // Its arguments may come a moment after the spawn was answered; it reads until it is told otherwise.
+        let (mut old, mut other) = (start("/usr/bin/node"), start("/bin/sh"));
         let uid = users::own_uid();
         let found = processes(Some(uid));
         let is = |child: &std::process::Child, process: &OldProcess| {

@@ -5,6 +5,7 @@ mod bad_input;
 mod device;
 mod journal;
 mod logs;
+mod pulse;
 mod redeeming;
 mod rig;
 mod session;

@@ -23,8 +23,8 @@ use crate::journal::memory::MemoryJournal;
 use crate::machine::{Command, Fault, State};
 use crate::{
     AgentStatus, AuditHead, CancelSignal, CredentialRotation, CredentialSource, DeviceFacts, DeviceProbe,
-    Endpoint, Executor, LoadedCredential, NoCredential, NoCredentialKind, Route, Task, TaskEnd, TaskOutput,
-    Timings,
+    Endpoint, Executor, LoadedCredential, NoCredential, NoCredentialKind, Pulse, Route, Task, TaskEnd,
+    TaskOutput, Timings,
 };
 
 pub(super) const TOKEN: &str = "sk_live_NdlPiGQ1nmIevDuBMbAnAodSO10UzbLG";
@@ -178,6 +178,15 @@ impl Agent {
     pub(super) fn start_auditing(heads: watch::Receiver<Option<AuditHead>>) -> Self {
         let options = AgentOptions {
             audit_head: Some(heads),
+            ..AgentOptions::new(facts())
+        };
+        Self::start_on(options, Ok((TOKEN, URL)), MemoryJournal::default())
+    }
+
+    /// With a watchdog that feels this pulse.
+    pub(super) fn start_watched(pulse: Pulse) -> Self {
+        let options = AgentOptions {
+            pulse: Some(pulse),
             ..AgentOptions::new(facts())
         };
         Self::start_on(options, Ok((TOKEN, URL)), MemoryJournal::default())
