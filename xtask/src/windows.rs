@@ -164,11 +164,8 @@ impl Wine {
         self.run(&["pair", "-", "--url", &bridge.url(), "--name", "windows"], &key)?;
         say("paired");
 
-        let mut daemon = Process::start("the agent under Wine", &mut self.agent(&["daemon"]), b"")?;
-        let device = daemon.wait_line("'Registered as device'", |line| {
-            let (_, id) = line.text.split_once("Registered as device ")?;
-            id.split_whitespace().next().map(str::to_owned)
-        })?;
+        let daemon = Process::start("the agent under Wine", &mut self.agent(&["daemon"]), b"")?;
+        let device = registered(&daemon)?;
         let status = self.run(&["status", "--json"], "")?.json()?;
         ensure!(status["state"] == "online", "not online, but {status}");
         say(&format!("online as {device}, asked over the named pipe"));
@@ -184,14 +181,94 @@ impl Wine {
         bridge.dispatch(&device, "exit 3")?.expect_code(3)?;
         say("a task through cmd, and one that fails");
 
+        let long = bridge.dispatch_detached(&device, LONG_TASK)?;
+        bridge.run(&["executions", "cancel", &long])?.expect_code(0)?;
+        let row = bridge.wait_ended(&long)?;
+        ensure!(row["status"] == "cancelled", "{row}");
+        say("a task that was cancelled");
+
+        let cut_off = bridge.dispatch_detached(&device, LONG_TASK)?;
+        askalf_e2e::until("the start of the task", || {
+            Ok((bridge.execution(&cut_off)?["status"] == "running").then_some(()))
+        })?;
+        daemon.kill()?;
+        let mut daemon = Process::start("the agent under Wine", &mut self.agent(&["daemon"]), b"")?;
+        ensure!(registered(&daemon)? == device, "another device id after a kill");
+        let row = bridge.wait_ended(&cut_off)?;
+        ensure!(row["cause"] == "interrupted", "{row}");
+        say("killed with a task and started again: the same device, and the task is told as interrupted");
+
         self.run(&["disconnect"], "")?;
         let ended = daemon.end()?;
         ensure!(ended.success(), "the agent ended with {ended}");
         self.run(&["cred", "verify"], "")?;
         say("stopped; the key still unseals");
+        self.service(&bridge)
+    }
+
+    /// The service, by Wine's service control manager. Accounts and access lists are not what Wine shows.
+    fn service(&self, bridge: &Bridge) -> Result<()> {
+        let home = r"C:\ProgramData\askalf-agent";
+        let key = bridge.mint("service")?.key;
+        // The program is copied to a folder of its own; libraries of the system serve it there.
+        fs::copy(
+            self.programs.join("bcryptprimitives.dll"),
+            self.prefix.join("drive_c/windows/system32/bcryptprimitives.dll"),
+        )?;
+        // Wine ends its services with the last program that is none.
+        let mut session = Command::new("wine");
+        self.surround(session.args(["ping", "-n", "600", "127.0.0.1"]));
+        let _session = Process::start("a program under Wine", &mut session, b"")?;
+        let pair = [
+            "--home",
+            home,
+            "pair",
+            "-",
+            "--url",
+            &bridge.url(),
+            "--name",
+            "service",
+        ];
+        self.run(&pair, &key)?;
+        self.run(&["install-service"], "")?;
+        let online = |what: &str| {
+            askalf_e2e::until(what, || {
+                let devices = bridge.devices()?;
+                let device = devices.iter().find(|device| device["device_name"] == "service");
+                let online = device.filter(|device| device["status"] == "online");
+                Ok(online.and_then(|device| device["id"].as_str()).map(str::to_owned))
+            })
+        };
+        let device = online("the service online")?;
+        let said = bridge.dispatch(&device, "echo served")?.expect_code(0)?;
+        ensure!(said.stdout.trim_end() == "served", "{said:?}");
+        say(&format!(
+            "install-service: the service is online as {device} and runs a task"
+        ));
+
+        // In place, and with what a service manager does by itself.
+        self.run(&["install-service"], "")?;
+        bridge.wait_device(&device, "online")?;
+        ensure!(online("the service online again")? == device, "another device id");
+        say("install-service again: stopped, started, the same device");
+
+        self.run(&["uninstall-service"], "")?;
+        bridge.wait_device(&device, "offline")?;
+        self.run(&["--home", home, "cred", "verify"], "")?;
+        say("uninstall-service: stopped and removed; the key still unseals");
         Ok(())
     }
 }
+
+fn registered(daemon: &Process) -> Result<String> {
+    daemon.wait_line("'Registered as device'", |line| {
+        let (_, id) = line.text.split_once("Registered as device ")?;
+        id.split_whitespace().next().map(str::to_owned)
+    })
+}
+
+/// Waits far longer than any test.
+const LONG_TASK: &str = "ping -n 600 127.0.0.1";
 
 impl Drop for Wine {
     fn drop(&mut self) {

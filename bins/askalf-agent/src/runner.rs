@@ -11,6 +11,7 @@ use askalf_exec::{RunnerOptions, run_runner};
 
 use crate::cli::Runner;
 
+#[cfg_attr(windows, allow(unused_variables, reason = "there the daemon alone starts runners"))]
 pub(crate) fn runner(arguments: &Runner) -> anyhow::Result<ExitCode> {
     let link = link().ok_or_else(|| {
         Failure::new(

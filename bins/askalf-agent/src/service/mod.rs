@@ -1,5 +1,6 @@
 //! The agent as a service of its system.
 
+#[cfg_attr(windows, allow(dead_code, reason = "services of Windows have no files"))]
 pub(crate) mod acts;
 #[cfg(any(target_os = "macos", test))]
 pub(crate) mod launchd;

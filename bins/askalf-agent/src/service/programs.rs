@@ -7,7 +7,11 @@ use askalf_cli::{ExitCode, Failure};
 /// A command line as a person would type it.
 pub(crate) fn line(program: &str, arguments: &[&str]) -> String {
     let words = [program].into_iter().chain(arguments.iter().copied());
-    words.collect::<Vec<_>>().join(" ")
+    let shown = words.map(|word| match word.contains(' ') {
+        true => format!("\"{word}\""),
+        false => word.to_owned(),
+    });
+    shown.collect::<Vec<_>>().join(" ")
 }
 
 /// Runs a program to its end; an error says what it said, and `hint` what to do then.

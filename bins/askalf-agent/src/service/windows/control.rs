@@ -93,11 +93,20 @@ pub(crate) fn install(dry_run: bool, json: bool) -> Result<Acts, Failure> {
         service = Some(made.map_err(|error| failure("made", &error))?);
         Ok(())
     })?;
+    let mut not_restarted = None;
     acts.act(
         "have it restarted",
         "2 s after each end that nobody asked for",
-        || service.as_ref().map_or(Ok(()), restart_always),
+        || {
+            not_restarted = service.as_ref().and_then(|service| restart_always(service).err());
+            Ok(())
+        },
     )?;
+    if let Some(failure) = not_restarted {
+        acts.note(format!(
+            "the service does not come back by itself from an end that nobody asked for: {failure}"
+        ));
+    }
     if !home.is_dir() {
         acts.act("make", home.display().to_string(), || {
             std::fs::create_dir_all(&home).map_err(|error| {
