@@ -75,7 +75,7 @@ pub(super) fn test(made: &Made) -> Result<()> {
     promised.retain(|path| !before.contains_key(path));
     let came: BTreeSet<String> = added(&before, &installed)
         .into_iter()
-        .filter(not_an_account)
+        .filter(|path| not_an_account(path))
         .collect();
     same("an installation adds", &came, &promised)?;
     only_accounts("an installation changes", &changed(&before, &installed))?;
@@ -113,7 +113,7 @@ pub(super) fn test(made: &Made) -> Result<()> {
     kept(&paired, &removed, "a removal")?;
     let stays: BTreeSet<String> = set(added(&before, &removed))
         .into_iter()
-        .filter(not_an_account)
+        .filter(|path| not_an_account(path))
         .collect();
     let mut may_stay: BTreeSet<String> = set(owned(&MADE));
     may_stay.extend(
@@ -140,7 +140,7 @@ pub(super) fn test(made: &Made) -> Result<()> {
     let purged = system.list()?;
     let left: BTreeSet<String> = set(added(&before, &purged))
         .into_iter()
-        .filter(not_an_account)
+        .filter(|path| not_an_account(path))
         .collect();
     let others: Vec<_> = left
         .iter()
@@ -171,8 +171,8 @@ fn set(paths: Vec<String>) -> BTreeSet<String> {
     paths.into_iter().collect()
 }
 
-fn not_an_account(path: &String) -> bool {
-    !ACCOUNTS.contains(&path.as_str())
+fn not_an_account(path: &str) -> bool {
+    !ACCOUNTS.contains(&path)
 }
 
 fn same(what: &str, found: &BTreeSet<String>, promised: &BTreeSet<String>) -> Result<()> {
