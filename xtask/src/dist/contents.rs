@@ -57,6 +57,10 @@ pub(super) fn of_debian(program: Program, binary: Content, parts: &Parts) -> Res
     tree.file(&format!("{documents}/copyright"), Content::text(&parts.copyright));
     tree.file(
         &format!("{documents}/changelog.gz"),
+        Content::gzip(parts.debian_changelog.as_bytes())?,
+    );
+    tree.file(
+        &format!("{documents}/CHANGELOG.md.gz"),
         Content::gzip(parts.changelog.as_bytes())?,
     );
     tree.file(

@@ -96,7 +96,7 @@ impl Facts {
 }
 
 /// Debian sorts a `~` before everything, and so a version before its release.
-fn version(version: &str) -> String {
+pub(super) fn version(version: &str) -> String {
     version.replacen('-', "~", 1)
 }
 

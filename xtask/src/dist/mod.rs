@@ -308,6 +308,7 @@ mod tests {
             install: "install".to_owned(),
             copyright: "copyright".to_owned(),
             changelog: "changelog".to_owned(),
+            debian_changelog: "entry".to_owned(),
             apache: "apache".to_owned(),
             mit: "mit".to_owned(),
             licences: "licences".to_owned(),

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use askalf_e2e::workspace_root;
 
 use super::build::Platform;
-use super::{Program, Release, licences, sbom};
+use super::{Program, Release, deb, licences, sbom};
 use crate::pages;
 
 /// Everything in the packages of a program but the program.
@@ -31,6 +31,8 @@ pub(super) struct Parts {
     pub install: String,
     pub copyright: String,
     pub changelog: String,
+    /// One entry, in Debian's form, that leads to it.
+    pub debian_changelog: String,
     pub apache: String,
     pub mit: String,
     pub licences: String,
@@ -38,6 +40,9 @@ pub(super) struct Parts {
     /// How a package of Debian is compressed.
     pub compression: &'static str,
 }
+
+/// As the control files name them.
+const MAINTAINER: &str = "The askalf maintainers <maintainers@askalf.invalid>";
 
 /// Files of both programs by name: what is made of their command lines.
 #[derive(Debug)]
@@ -127,12 +132,23 @@ pub(super) fn of(program: Program, platform: Platform, release: &Release, pages:
         })?,
         copyright: copyright(&read("packaging/deb/copyright")?, &read("LICENSE-MIT")?),
         changelog: read("CHANGELOG.md")?,
+        debian_changelog: debian_changelog(program, release)?,
         apache: read("LICENSE-APACHE")?,
         mit: read("LICENSE-MIT")?,
         licences: licences::text(program, platform, &components)?,
         sbom: sbom::text(program, &components, release)?,
         compression: "-Zxz",
     })
+}
+
+fn debian_changelog(program: Program, release: &Release) -> Result<String> {
+    let time = jiff::Timestamp::from_second(i64::try_from(release.epoch)?)?;
+    Ok(format!(
+        "{} ({}) stable; urgency=medium\n\n  * See CHANGELOG.md.gz.\n\n -- {MAINTAINER}  {}\n",
+        program.name(),
+        deb::version(&release.version),
+        time.strftime("%a, %d %b %Y %H:%M:%S +0000")
+    ))
 }
 
 /// The MIT licence in place, with a space before each line and a dot on empty ones, as Debian's format wants it.
@@ -153,6 +169,19 @@ mod tests {
         assert_eq!(
             copyright("License: MIT\n@MIT@\n", "a\n\nb\n"),
             "License: MIT\n a\n .\n b\n"
+        );
+    }
+
+    #[test]
+    fn the_entry_of_a_release_is_dated_by_it() {
+        let release = Release {
+            version: "1.2.0-rc.1".to_owned(),
+            epoch: 1_700_000_000,
+        };
+        assert_eq!(
+            debian_changelog(Program::Agent, &release).unwrap(),
+            "askalf-agent (1.2.0~rc.1) stable; urgency=medium\n\n  * See CHANGELOG.md.gz.\n\n -- \
+             The askalf maintainers <maintainers@askalf.invalid>  Tue, 14 Nov 2023 22:13:20 +0000\n"
         );
     }
 }

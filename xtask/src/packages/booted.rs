@@ -40,7 +40,7 @@ pub(super) fn test(made: &Made) -> Result<()> {
     container.shell(&pair(code))?;
     wait(&container, "the device", ONLINE)?;
     let device = device(&container)?;
-    let ran = container.shell("askalf-bridge dispatch boxed -- 'id -un'")?;
+    let ran = container.shell(&format!("askalf-bridge dispatch {device} -- 'id -un'"))?;
     say(&format!(
         "paired as {device}, without another command online; a task ran as {}",
         ran.trim()

@@ -227,8 +227,3 @@ pub(super) async fn within<T>(limit: Duration, waited_for: Wait, work: BoxFuture
         waited: limit,
     })
 }
-
-/// What a header cannot carry is left out.
-fn courtesy(text: &str) -> Option<HeaderValue> {
-    HeaderValue::from_str(text).ok().filter(|_| !text.is_empty())
-}
