@@ -128,6 +128,15 @@ fn of_agent_and_bridge(printed: &mut Printed) -> Result<()> {
     let (agent, device) = Agent::online(&bridge, "laptop")?;
 
     printed.add("askalf-agent status", agent.run(&["status", "--json"])?)?;
+    printed.add("askalf-agent doctor", agent.run(&["doctor", "--json"])?)?;
+    printed.add(
+        "askalf-agent install-service",
+        agent.run(&["install-service", "--user", "--dry-run", "--json"])?,
+    )?;
+    printed.add(
+        "askalf-agent uninstall-service",
+        agent.run(&["uninstall-service", "--user", "--dry-run", "--json"])?,
+    )?;
     printed.add("askalf-agent scan", agent.run(&["scan", "--json"])?)?;
     printed.add(
         "askalf-agent cred status",

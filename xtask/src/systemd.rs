@@ -59,6 +59,7 @@ pub(crate) fn test(arguments: &[&str]) -> Result<()> {
     scene.pair_as_root()?;
     scene.restart_often(restarts)?;
     scene.change_surroundings()?;
+    scene.reload()?;
     scene.reboot()?;
     scene.without_a_bridge()?;
     scene.killed_and_stuck()?;
@@ -282,6 +283,32 @@ impl Scene {
                 ms(start.registered)
             ));
         }
+        Ok(())
+    }
+
+    fn reload(&self) -> Result<()> {
+        title("reload");
+        let pid = self.service().property("MainPID")?;
+        self.container
+            .run(&["systemctl", "reload", "askalf-agent"])?
+            .expect_code(0)?;
+        until("the line of the reload", || {
+            let lines = self
+                .container
+                .shell("journalctl -u askalf-agent -o cat --no-pager -n 20")?;
+            Ok(lines.contains("the configuration was read again").then_some(()))
+        })?;
+        ensure!(self.service().property("MainPID")? == pid, "another process");
+        self.service().wait_status("online")?;
+        say("the configuration was read again, by the same process, which stayed online");
+        let doctor = self.container.run(&["askalf-agent", "doctor"])?;
+        doctor.stdout.lines().for_each(say);
+        ensure!(
+            doctor.code == 0,
+            "root's doctor exits {}: {}",
+            doctor.code,
+            doctor.stderr
+        );
         Ok(())
     }
 

@@ -151,6 +151,10 @@ pub(crate) struct Connect {
     #[arg(long, conflicts_with = "seal")]
     pub plaintext: bool,
 
+    /// Then have the machine start the agent, as 'install-service' does
+    #[arg(long)]
+    pub install: bool,
+
     #[command(flatten)]
     pub network: Network,
 
@@ -256,7 +260,7 @@ pub(crate) struct Runner {
     pub agent_user: Option<String>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct InstallService {
     #[command(flatten)]
     pub place: ServicePlace,
@@ -277,7 +281,7 @@ pub(crate) struct UninstallService {
 }
 
 /// Which service, and how it is told.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct ServicePlace {
     /// The machine's service, with a user of its own [default for root]
     #[arg(long, conflicts_with = "user")]

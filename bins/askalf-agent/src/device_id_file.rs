@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::path::PathBuf;
 
 use askalf_agent_core::{DeviceIdError, DeviceIdStore};
-use askalf_cli::{private_file, private_folder};
+use askalf_cli::{in_plain_words, private_file, private_folder};
 use askalf_cred::Home;
 
 /// Longest id that is read.
@@ -71,7 +71,7 @@ impl DeviceIdFile {
 }
 
 fn plain(error: io::Error) -> DeviceIdError {
-    DeviceIdError(error.kind().to_string())
+    DeviceIdError(in_plain_words(&error))
 }
 
 impl DeviceIdStore for DeviceIdFile {

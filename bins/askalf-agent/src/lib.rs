@@ -109,7 +109,12 @@ fn run(
     let vault = Vault::new(home, passphrase)?;
     match command {
         Command::Connect(arguments) => {
-            hand_over(&vault, |vault| block_on(commands::connect(vault, arguments)))
+            let install = arguments.install;
+            let connected = hand_over(&vault, |vault| block_on(commands::connect(vault, arguments)))?;
+            if install {
+                return commands::install_for(&vault);
+            }
+            Ok(connected)
         }
         Command::Pair(arguments) => hand_over(&vault, |vault| block_on(commands::pair(vault, arguments))),
         #[cfg(windows)]

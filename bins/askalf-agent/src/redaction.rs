@@ -8,7 +8,7 @@ use askalf_agent_core::{
     CredentialRotation, CredentialSource, LoadedCredential, NoCredential, RotationFault,
 };
 use askalf_bridge_auth::Token;
-use askalf_cli::{ExitCode, Failure};
+use askalf_cli::{ExitCode, Failure, in_plain_words};
 use askalf_cred::Home;
 use askalf_exec::redact::{RedactionRules, Secrets};
 
@@ -35,11 +35,11 @@ pub(crate) fn rules(home: &Home) -> Result<RedactionRules, Failure> {
             let most = RedactionRules::MAX_BYTES as u64 + 1;
             file.take(most)
                 .read_to_string(&mut text)
-                .map_err(|error| failure(error.kind().to_string()).hint("write the rules as UTF-8 text"))?;
+                .map_err(|error| failure(in_plain_words(&error)).hint("write the rules as UTF-8 text"))?;
         }
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(RedactionRules::default()),
         Err(error) => {
-            return Err(failure(error.kind().to_string()).hint("let the agent's user read the file"));
+            return Err(failure(in_plain_words(&error)).hint("let the agent's user read the file"));
         }
     }
     RedactionRules::parse(&text).map_err(|error| failure(error.to_string()).hint(error.hint()))

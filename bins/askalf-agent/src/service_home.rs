@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use askalf_cli::{ExitCode, Failure, private_file};
+use askalf_cli::{ExitCode, Failure, in_plain_words, private_file};
 
 use crate::cli::Command;
 use crate::service::systemd::{become_user, installed, make_home_of};
@@ -56,7 +56,7 @@ fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     let failed = |error: io::Error| {
         Failure::new(
             ExitCode::Configuration,
-            format!("{} cannot be read: {}", file.display(), error.kind()),
+            format!("{} cannot be read: {}", file.display(), in_plain_words(&error)),
         )
         .hint("name a file that is there")
     };
@@ -95,7 +95,7 @@ fn keep(bytes: &[u8], file: &Path, home: &Path) -> Result<PathBuf, Failure> {
     write().map_err(|error| {
         Failure::new(
             ExitCode::Failed,
-            format!("{} cannot be written: {}", kept.display(), error.kind()),
+            format!("{} cannot be written: {}", kept.display(), in_plain_words(&error)),
         )
         .hint("check owner, mode and free space of the agent's folder")
     })?;

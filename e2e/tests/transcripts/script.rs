@@ -16,7 +16,7 @@ const END: &str = "\u{1}\u{2} ";
 const SECONDS: &str = "120";
 
 /// What differs from run to run and from machine to machine, and what stands for it.
-const VARYING: [(&str, &str); 21] = [
+const VARYING: [(&str, &str); 23] = [
     (r"dev_[0-9A-Z]{26}", "[DEVICE]"),
     (r"\b([a-z]+_)?01[0-9A-HJKMNP-TV-Z]{24}\b", "[ID]"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "[TIME]"),
@@ -27,6 +27,8 @@ const VARYING: [(&str, &str); 21] = [
     (r"\b[0-9a-f]{16}\b", "[KEY ID]"),
     (r"\b[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}\b", "[CODE]"),
     (r"\b1[6-9]\d{11}\b", "[MILLIS]"),
+    (r"(?m)^process  \d+", "process  [PID]"),
+    (r#""process":\d+"#, r#""process":[PID]"#),
     (r"\(process \d+\)", "(process [PID])"),
     (r", for \d+ s\b", ", for [SPAN]"),
     (r"\b\d+ ms\b", "[SPAN]"),

@@ -43,10 +43,13 @@ impl Service<'_> {
             last = self.property("StatusText")?;
             Ok(last.starts_with(&format!("{state} ")).then(|| last.clone()))
         });
-        found.with_context(|| {
-            let log = self.0.shell("journalctl -u askalf-agent --no-pager -n 30; systemctl status askalf-agent --no-pager || true");
-            format!("the last status was: {last}\n{}", log.unwrap_or_default())
-        })
+        found.with_context(|| format!("the last status was: {last}\n{}", self.log()))
+    }
+
+    /// What is known of how it came to this.
+    fn log(&self) -> String {
+        let look = "journalctl --no-pager -n 40; systemctl status askalf-agent --no-pager || true";
+        self.0.shell(look).unwrap_or_default()
     }
 
     /// The device that it is, by its own word.
@@ -60,8 +63,9 @@ impl Service<'_> {
     pub(super) fn restart(&self, device: &str) -> Result<Start> {
         let before = self.property("MainPID")?;
         let began = Instant::now();
-        self.0.run(&["systemctl", "restart", UNIT])?.expect_code(0)?;
+        let restarted = self.0.run(&["systemctl", "restart", UNIT])?;
         let command = began.elapsed();
+        restarted.expect_code(0).with_context(|| self.log())?;
         let start = self.started(device, Some(&before))?;
         ensure!(
             start.registered <= REGISTERED_WITHIN,

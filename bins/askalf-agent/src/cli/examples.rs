@@ -16,6 +16,10 @@ pub(crate) const EXAMPLES: Examples = &[
                 "askalf-agent connect --key-file key.txt --url https://bridge.example",
             ),
             (
+                "and have the machine start the agent from now on",
+                "askalf-agent connect - --url https://bridge.example --install < key.txt",
+            ),
+            (
                 "a bridge whose certificate is of a CA of your own",
                 "askalf-agent connect - --url https://bridge.example --ca-file ca.pem < key.txt",
             ),
@@ -51,6 +55,42 @@ pub(crate) const EXAMPLES: Examples = &[
                 "askalf-agent daemon --home /srv/second",
             ),
         ],
+    ),
+    (
+        "doctor",
+        &[
+            ("what is wrong, and what to do", "askalf-agent doctor"),
+            ("what is safe to mend is mended", "askalf-agent doctor --fix"),
+            (
+                "a report without secrets, for whoever helps",
+                "askalf-agent doctor --bundle report.txt",
+            ),
+        ],
+    ),
+    (
+        "install-service",
+        &[
+            (
+                "the machine's service, as root: tasks run as a user of their own",
+                "askalf-agent install-service",
+            ),
+            (
+                "what would be written and run, and nothing is done",
+                "askalf-agent install-service --dry-run",
+            ),
+            (
+                "tasks that may do what any program of their user may",
+                "askalf-agent install-service --profile unconfined",
+            ),
+            (
+                "an agent that ran as somebody else becomes the service, as the same device",
+                "askalf-agent install-service --adopt /home/ann/.askalf",
+            ),
+        ],
+    ),
+    (
+        "uninstall-service",
+        &[("the credential stays", "askalf-agent uninstall-service")],
     ),
     (
         "status",

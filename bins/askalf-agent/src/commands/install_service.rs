@@ -4,9 +4,28 @@ use askalf_cli::ExitCode;
 
 use crate::cli::{InstallService, UninstallService};
 use crate::service::acts::Acts;
+use crate::vault::Vault;
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{install_service, uninstall_service};
+
+/// The service of a credential that `connect` has just kept in this home.
+pub(crate) fn install_for(vault: &Vault) -> anyhow::Result<ExitCode> {
+    #[cfg(target_os = "linux")]
+    if linux::is_at_home_of_service(vault.home().path()) {
+        askalf_cli::print("The service of the system is installed, and takes it.\n")?;
+        return Ok(ExitCode::Done);
+    }
+    let arguments = InstallService {
+        // The service of the system has a home of its own: what is here moves there.
+        #[cfg(target_os = "linux")]
+        adopt: rustix::process::geteuid()
+            .is_root()
+            .then(|| vault.home().path().to_owned()),
+        ..InstallService::default()
+    };
+    install_service(vault, false, arguments)
+}
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -19,8 +38,9 @@ mod linux {
     use crate::commands::show_json;
     use crate::environment;
     use crate::service::openrc;
-    use crate::service::systemd::{Install, SERVICE_HOME, Scope, Uninstall, install, is_booted, uninstall};
-    use crate::vault::Vault;
+    use crate::service::systemd::{
+        Install, SERVICE_HOME, Scope, Uninstall, install, installed, is_booted, uninstall,
+    };
 
     pub(crate) fn install_service(
         vault: &Vault,
@@ -110,6 +130,11 @@ mod linux {
         }
     }
 
+    /// Whether this is the home of the service of the system.
+    pub(super) fn is_at_home_of_service(home: &Path) -> bool {
+        installed(Path::new("/")).is_some_and(|service| service.home == home)
+    }
+
     /// The service of the system has its own home.
     fn refuse_home(named: &Path) -> Result<(), Failure> {
         if named == Path::new(SERVICE_HOME) {
@@ -150,7 +175,6 @@ fn tell(acts: Acts, json: bool) -> anyhow::Result<ExitCode> {
 #[cfg(not(target_os = "linux"))]
 mod elsewhere {
     use super::*;
-    use crate::vault::Vault;
 
     #[cfg(windows)]
     mod system {

@@ -20,7 +20,7 @@ pub(crate) use approvals::approvals;
 pub(crate) use audit::audit;
 pub(crate) use cred::cred;
 pub(crate) use disconnect::disconnect;
-pub(crate) use install_service::{install_service, uninstall_service};
+pub(crate) use install_service::{install_for, install_service, uninstall_service};
 pub(crate) use pair::{connect, pair};
 pub(crate) use policy::policy;
 pub(crate) use redact::redact;

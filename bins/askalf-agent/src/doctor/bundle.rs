@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use askalf_cli::{ExitCode, Failure, one_line, permission_bits, private_file};
+use askalf_cli::{ExitCode, Failure, in_plain_words, one_line, permission_bits, private_file};
 use askalf_exec::redact::{RedactionRules, Secrets};
 use askalf_exec::{AuditFiles, list_audit};
 use serde_json::{Map, Value};
@@ -58,7 +58,7 @@ pub(super) fn create(path: &Path) -> Result<Bundle, Failure> {
         };
         Failure::new(
             ExitCode::Usage,
-            format!("{} cannot be made: {}", path.display(), error.kind()),
+            format!("{} cannot be made: {}", path.display(), in_plain_words(&error)),
         )
         .hint(hint)
     })
@@ -74,7 +74,11 @@ impl Bundle {
             .map_err(|error| {
                 Failure::new(
                     ExitCode::Failed,
-                    format!("{} was not written whole: {}", self.path.display(), error.kind()),
+                    format!(
+                        "{} was not written whole: {}",
+                        self.path.display(),
+                        in_plain_words(&error)
+                    ),
                 )
                 .hint("make room, and name a new file")
             })?;
@@ -190,7 +194,7 @@ fn log(subject: &Subject) -> String {
     };
     match read_end(path, MAX_LOG) {
         Ok(bytes) => last_lines(&bytes),
-        Err(error) => format!("{} cannot be read: {}", path.display(), error.kind()),
+        Err(error) => format!("{} cannot be read: {}", path.display(), in_plain_words(&error)),
     }
 }
 
@@ -199,7 +203,7 @@ fn audit(subject: &Subject) -> String {
     let files = AuditFiles::in_folder(subject.home().path());
     let lines = match list_audit(&files, None, LINES) {
         Ok(lines) => lines,
-        Err(error) => return format!("it cannot be read: {}", error.kind()),
+        Err(error) => return format!("it cannot be read: {}", in_plain_words(&error)),
     };
     let line = |listed: &askalf_exec::Listed| {
         let record = &listed.record;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use askalf_cli::{ExitCode, Failure, sync_folder_of};
+use askalf_cli::{ExitCode, Failure, in_plain_words, sync_folder_of};
 use serde::Serialize;
 
 use super::programs;
@@ -147,7 +147,7 @@ impl Acts {
             askalf_cli::print(&line).map_err(|error| {
                 Failure::new(
                     ExitCode::Failed,
-                    format!("nothing can be printed: {}", error.kind()),
+                    format!("nothing can be printed: {}", in_plain_words(&error)),
                 )
             })?;
         }
@@ -194,7 +194,7 @@ pub(crate) fn cannot(be: &str, path: &Path, error: &io::Error) -> Failure {
     };
     Failure::new(
         code,
-        format!("{} cannot be {be}: {}", path.display(), error.kind()),
+        format!("{} cannot be {be}: {}", path.display(), in_plain_words(error)),
     )
     .hint("the same command goes on where this one stopped")
 }

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use askalf_cli::{ExitCode, Failure};
+use askalf_cli::{ExitCode, Failure, in_plain_words};
 
 /// A command line as a person would type it.
 pub(crate) fn line(program: &str, arguments: &[&str]) -> String {
@@ -24,7 +24,7 @@ pub(crate) fn succeed(program: &str, arguments: &[&str], hint: &str) -> Result<(
         .map_err(|error| {
             Failure::new(
                 ExitCode::Failed,
-                format!("'{line}' cannot be run: {}", error.kind()),
+                format!("'{line}' cannot be run: {}", in_plain_words(&error)),
             )
             .hint("install it, or run the command by hand ('--dry-run' shows all of them)")
         })?;

@@ -1,6 +1,6 @@
 //! The agent's folder is there and a folder.
 
-use askalf_cli::ExitCode;
+use askalf_cli::{ExitCode, in_plain_words};
 
 use super::{Finding, Subject};
 
@@ -29,7 +29,7 @@ pub(super) fn check(subject: &Subject) -> Finding {
             ID,
             ExitCode::Configuration,
             "home-io",
-            format!("{shown} cannot be looked at: {}", error.kind()),
+            format!("{shown} cannot be looked at: {}", in_plain_words(&error)),
             "run the command as the agent's user, or as root",
         ),
     }

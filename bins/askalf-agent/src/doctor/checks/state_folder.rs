@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use askalf_cli::{ExitCode, private_file, private_folder};
+use askalf_cli::{ExitCode, in_plain_words, private_file, private_folder};
 use askalf_cred::Home;
 
 use super::{Finding, Subject};
@@ -59,7 +59,11 @@ fn not_writable(folder: &Path, error: &io::Error) -> Finding {
         ID,
         ExitCode::Configuration,
         "state-not-writable",
-        format!("{} cannot be written: {}", folder.display(), error.kind()),
+        format!(
+            "{} cannot be written: {}",
+            folder.display(),
+            in_plain_words(error)
+        ),
         "look at its owner and mode, and at how its disk is mounted; run this command as the agent's user",
     )
 }

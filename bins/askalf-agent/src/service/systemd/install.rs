@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use askalf_agent_core::State;
-use askalf_cli::{ExitCode, Failure};
+use askalf_cli::{ExitCode, Failure, in_plain_words};
 use askalf_cred::KeySources;
 use serde::Serialize;
 
@@ -436,7 +436,7 @@ pub(crate) fn program(acts: &mut Acts, folder: &Path) -> Result<PathBuf, Failure
         .map_err(|error| {
             Failure::new(
                 ExitCode::Failed,
-                format!("the program's own file is not found: {}", error.kind()),
+                format!("the program's own file is not found: {}", in_plain_words(&error)),
             )
             .hint("it was replaced while it ran: run the new one")
         })?;

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use askalf_cli::{ExitCode, Failure};
+use askalf_cli::{ExitCode, Failure, in_plain_words};
 use windows_service::Error;
 use windows_service::service::{
     Service, ServiceAccess, ServiceAction, ServiceActionType, ServiceErrorControl, ServiceExitCode,
@@ -112,7 +112,7 @@ pub(crate) fn install(dry_run: bool, json: bool) -> Result<Acts, Failure> {
             std::fs::create_dir_all(&home).map_err(|error| {
                 Failure::new(
                     ExitCode::Failed,
-                    format!("{} cannot be made: {}", home.display(), error.kind()),
+                    format!("{} cannot be made: {}", home.display(), in_plain_words(&error)),
                 )
             })
         })?;
