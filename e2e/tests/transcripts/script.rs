@@ -27,7 +27,7 @@ const VARYING: [(&str, &str); 23] = [
     (r"\b[0-9a-f]{16}\b", "[KEY ID]"),
     (r"\b[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}\b", "[CODE]"),
     (r"\b1[6-9]\d{11}\b", "[MILLIS]"),
-    (r"(?m)^process  \d+", "process  [PID]"),
+    (r"(?m)^process +\d+", "process  [PID]"),
     (r#""process":\d+"#, r#""process":[PID]"#),
     (r"\(process \d+\)", "(process [PID])"),
     (r", for \d+ s\b", ", for [SPAN]"),
