@@ -99,22 +99,41 @@ pub(super) fn build(platform: Platform, folder: &Path, epoch: u64) -> Result<Bui
         Platform::Windows => "windows",
     });
     fs::create_dir_all(&target)?;
-    let mut arguments = vec!["build", "--locked", "--release", "--target", &triple];
-    arguments.extend(
-        platform
-            .programs()
-            .iter()
-            .flat_map(|program| ["--package", program.name()]),
-    );
+    // Each for itself, as cargo::EACH_BINARY says.
+    for program in platform.programs() {
+        build_program(*program, platform, &triple, &target, epoch)?;
+    }
+    Ok(Built {
+        folder: target.join(&triple).join("release"),
+        suffix: if platform == Platform::Windows { ".exe" } else { "" },
+    })
+}
+
+fn build_program(
+    program: Program,
+    platform: Platform,
+    triple: &str,
+    target: &Path,
+    epoch: u64,
+) -> Result<()> {
+    let arguments = [
+        "build",
+        "--locked",
+        "--release",
+        "--target",
+        triple,
+        "--package",
+        program.name(),
+    ];
     let mut command = match platform {
         Platform::Gnu => cargo::cargo(&arguments)?,
         Platform::Musl | Platform::Windows => of_debian(&arguments)?,
     };
-    let mut flags = same_paths(platform, &target)?;
+    let mut flags = same_paths(platform, target)?;
     match platform {
         Platform::Gnu => {}
         Platform::Musl => {
-            flags.extend(static_linking(&target)?);
+            flags.extend(static_linking(target)?);
             let linker = format!("CARGO_TARGET_{}_LINKER", triple.to_uppercase().replace('-', "_"));
             command
                 .env(linker, "cc")
@@ -127,21 +146,17 @@ pub(super) fn build(platform: Platform, folder: &Path, epoch: u64) -> Result<Bui
         }
     }
     command
-        .env("CARGO_TARGET_DIR", &target)
+        .env("CARGO_TARGET_DIR", target)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
         .env("SOURCE_DATE_EPOCH", epoch.to_string())
         .env_remove("RUSTFLAGS");
-    let paths = maps(platform, &target)?;
+    let paths = maps(platform, target)?;
     let c_flags: Vec<String> = paths
         .iter()
         .map(|(from, to)| format!("-ffile-prefix-map={}={to}", from.display()))
         .collect();
     command.env(format!("CFLAGS_{}", triple.replace('-', "_")), c_flags.join(" "));
-    cargo::succeed(&mut command, &arguments)?;
-    Ok(Built {
-        folder: target.join(&triple).join("release"),
-        suffix: if platform == Platform::Windows { ".exe" } else { "" },
-    })
+    cargo::succeed(&mut command, &arguments)
 }
 
 /// Debian's cargo, which builds the standard library from its source: for targets that no toolchain here has ready.
