@@ -113,5 +113,9 @@ fn unwritable(folder: &Path, error: &io::Error) -> Failure {
             in_plain_words(error)
         ),
     )
-    .hint("check the rights of the folder around it and the free space")
+    .hint(if error.kind() == ErrorKind::NotFound {
+        "make the folder around it first, for the user that the bridge runs as"
+    } else {
+        "check the rights of the folder around it and the free space"
+    })
 }

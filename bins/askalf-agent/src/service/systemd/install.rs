@@ -148,9 +148,12 @@ pub(super) fn check(scope: Scope, dry_run: bool, command: &str) -> Result<(), Fa
         )));
     }
     if !systemctl::is_booted() {
-        return Err(Failure::new(ExitCode::Failed, "this system was not booted with systemd").hint(
-            "have 'askalf-agent daemon' started by what starts programs here; '--dry-run' prints the unit of systemd",
-        ));
+        let hint = if command == "install-service" {
+            "have 'askalf-agent daemon' started by what starts programs here; '--dry-run' prints the unit of systemd"
+        } else {
+            "there is no service of systemd to remove; 'askalf-agent disconnect' stops an agent that runs"
+        };
+        return Err(Failure::new(ExitCode::Failed, "this system was not booted with systemd").hint(hint));
     }
     Ok(())
 }
