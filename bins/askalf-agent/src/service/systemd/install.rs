@@ -10,6 +10,7 @@ use askalf_cred::KeySources;
 use serde::Serialize;
 
 use super::adopt::{Source, adopt, has_credential};
+use super::find::foreign_drop_ins;
 use super::old_agent::{self, OldUnit};
 use super::units::{DaemonUnit, UnitFile};
 use super::users::{self, Account};
@@ -204,6 +205,13 @@ fn system(wanted: &Install, acts: &mut Acts) -> Result<(PathBuf, PathBuf, PathBu
         }
     }
     forget_old(acts, &old_units, &files.map(|file| units.join(file.name)))?;
+    for file in foreign_drop_ins(Path::new("/")) {
+        acts.note(format!(
+            "{} has the service start another program, or gives it a key that everybody can read: remove the file unless you \
+             want that, then sudo systemctl daemon-reload and restart askalf-agent",
+            file.display()
+        ));
+    }
     Ok((units.join(SERVICE), binary, home))
 }
 
