@@ -4,7 +4,7 @@
 //! stays when somebody removes the file; the file's works on network file systems that lock no folders, and names the
 //! process. Windows locks no folders, and lets nobody read a file that is locked: there it is the file's alone, without a name.
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -40,10 +40,11 @@ pub(crate) async fn take(home: &Home) -> Result<HomeLock, Failure> {
 
 /// Who runs in this home: `None` for nobody, else how an error may name the process.
 pub(crate) fn holder(home: &Home) -> Option<String> {
-    let held = |path: &Path| {
-        File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
-    };
-    (held(home.path()) || held(&home.lock_path())).then(|| process(home))
+    let is_locked = |file: &File| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
+    let folder_is_held = File::open(home.path()).is_ok_and(|folder| is_locked(&folder));
+    let file_is_held =
+        || open(OpenOptions::new().read(true), &home.lock_path()).is_ok_and(|file| is_locked(&file));
+    (folder_is_held || file_is_held()).then(|| process(home))
 }
 
 /// `None` where another process has it.
@@ -55,12 +56,9 @@ fn try_take(home: &Home) -> Result<Option<HomeLock>, Failure> {
         Ok((Err(TryLockError::Error(_)), _)) | Err(_) => None,
     };
     let path = home.lock_path();
-    let opened = private_file()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(&path);
+    let mut options = private_file();
+    options.create(true).truncate(false).read(true).write(true);
+    let opened = open(&mut options, &path);
     let file = match opened.map(|file| (file.try_lock(), file)) {
         Ok((Ok(()), mut file)) => {
             // For people; nothing is ever decided by it, so a full disk does not matter.
@@ -102,6 +100,20 @@ fn taken(home: &Home) -> Failure {
     .hint("see 'askalf-agent status'; 'askalf-agent disconnect' stops it")
 }
 
+/// Opens it where it is: no link that somebody put there leads to another file, and no pipe keeps a command for ever.
+#[cfg(unix)]
+fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    options.custom_flags(flags.bits().cast_signed()).open(path)
+}
+
+#[cfg(not(unix))]
+fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    options.open(path)
+}
+
 /// ` (process N)`, where the file tells.
 fn process(home: &Home) -> String {
     holding_process(home).map_or_else(String::new, |pid| format!(" (process {pid})"))
@@ -110,8 +122,42 @@ fn process(home: &Home) -> String {
 /// The process that had the home last, where the file tells. It is for people: nothing may be decided by it.
 pub(crate) fn holding_process(home: &Home) -> Option<u32> {
     let mut pid = String::new();
-    File::open(home.lock_path())
+    open(OpenOptions::new().read(true), &home.lock_path())
         .and_then(|file| file.take(16).read_to_string(&mut pid))
         .ok()?;
     pid.trim().parse().ok()
+}
+
+#[cfg(unix)]
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_link_in_the_place_of_the_lock_leaves_what_it_leads_to_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (other, home) = (folder.path().join("other"), Home::new(folder.path()));
+        fs::write(&other, "4711").unwrap();
+        symlink(&other, home.lock_path()).unwrap();
+        let lock = try_take(&home).unwrap();
+        assert!(lock.is_some());
+        assert_eq!(fs::read_to_string(&other).unwrap(), "4711");
+        assert_eq!(holding_process(&home), None);
+        assert!(holder(&home).is_some());
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_the_lock_keeps_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::new(folder.path());
+        let made = std::process::Command::new("mkfifo")
+            .arg(home.lock_path())
+            .status();
+        assert!(made.unwrap().success());
+        assert_eq!(holder(&home), None);
+        assert_eq!(holding_process(&home), None);
+    }
 }

@@ -13,6 +13,10 @@ use tokio::time::{Instant, timeout_at};
 use crate::BridgeOptions;
 use crate::api::DispatchEvent;
 
+/// How many times its patience a reader is waited for before it has taken as much as lies there at most: it may take each piece just
+/// in time, and would hold up all that its device says for ever.
+const PATIENCES: u32 = 50;
+
 /// The readers of all executions.
 #[derive(Debug)]
 pub(crate) struct Watchers {
@@ -41,6 +45,8 @@ struct Backlog {
     skipped: AtomicU64,
     /// It did not make room in time: nobody waits for it again before it has read all that lies there.
     slow: AtomicBool,
+    /// Milliseconds that were waited for it since it had last taken a whole queue of news, or all that was there.
+    waited: AtomicU64,
     room: Notify,
 }
 
@@ -72,6 +78,7 @@ impl Watchers {
             execution_id: execution_id.to_owned(),
             events,
             backlog,
+            taken: (0, 0),
             watchers: Arc::clone(self),
         }
     }
@@ -81,12 +88,14 @@ impl Watchers {
     /// Cancelled, it may have told some readers and not others.
     pub(crate) async fn publish(&self, device_id: &str, execution_id: &str, event: &DispatchEvent) {
         let behind = self.publish_at_once(device_id, execution_id, event);
-        let deadline = Instant::now() + self.patience;
+        let began = Instant::now();
+        let deadline = began + self.patience;
         for reader in behind {
-            if timeout_at(deadline, reader.room_for(event, self.max_bytes))
-                .await
-                .is_err()
-            {
+            let outcome = timeout_at(deadline, reader.room_for(event, self.max_bytes)).await;
+            let waited = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let before = reader.backlog.waited.fetch_add(waited, Ordering::Relaxed);
+            let most = u64::try_from((self.patience * PATIENCES).as_millis()).unwrap_or(u64::MAX);
+            if outcome.is_err() || before.saturating_add(waited) >= most {
                 reader.backlog.slow.store(true, Ordering::Relaxed);
             }
             reader.tell(event, self.max_bytes);
@@ -206,6 +215,8 @@ pub(crate) struct Watch {
     execution_id: String,
     events: mpsc::Receiver<DispatchEvent>,
     backlog: Arc<Backlog>,
+    /// Events and bytes since `waited` began anew.
+    taken: (usize, usize),
     watchers: Arc<Watchers>,
 }
 
@@ -214,9 +225,19 @@ impl Watch {
     pub(crate) async fn next(&mut self) -> Option<DispatchEvent> {
         match self.events.recv().await {
             Some(event) => {
-                self.backlog.bytes.fetch_sub(bytes_of(&event), Ordering::Relaxed);
-                if self.events.is_empty() {
+                let bytes = bytes_of(&event);
+                self.backlog.bytes.fetch_sub(bytes, Ordering::Relaxed);
+                self.taken = (self.taken.0 + 1, self.taken.1.saturating_add(bytes));
+                let has_caught_up = self.events.is_empty();
+                if has_caught_up {
                     self.backlog.slow.store(false, Ordering::Relaxed);
+                }
+                if has_caught_up
+                    || self.taken.0 >= self.watchers.max_events
+                    || self.taken.1 >= self.watchers.max_bytes
+                {
+                    self.taken = (0, 0);
+                    self.backlog.waited.store(0, Ordering::Relaxed);
                 }
                 self.backlog.room.notify_waiters();
                 Some(event)
@@ -328,6 +349,34 @@ mod tests {
         // What it missed is told before anything else is: it has no room for both yet.
         assert_eq!(waited("d").await, 100);
         assert_eq!(watch.next().await, Some(DispatchEvent::Skipped { events: 2 }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_is_always_just_in_time_does_not_hold_up_a_device_for_ever() {
+        let watchers = watchers(1_000, 1024 * 1024);
+        let mut watch = watchers.watch("exec_1", "dev_1");
+        for _ in 0..1_000 {
+            watchers.publish("dev_1", "exec_1", &output("early")).await;
+        }
+        let began = Instant::now();
+        let writer = async {
+            for _ in 0..900 {
+                watchers.publish("dev_1", "exec_1", &output("x")).await;
+            }
+            began.elapsed()
+        };
+        let reader = async {
+            loop {
+                tokio::time::sleep(Duration::from_millis(99)).await;
+                watch.next().await;
+            }
+        };
+        let took = tokio::select! { took = writer => took, () = reader => unreachable!() };
+        // What it took was waited for, and no more than fifty times its patience.
+        assert!(
+            took >= Duration::from_secs(4) && took <= Duration::from_secs(6),
+            "{took:?}"
+        );
     }
 
     #[tokio::test]

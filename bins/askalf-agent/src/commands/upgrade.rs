@@ -1,6 +1,5 @@
 //! `upgrade`: a newer program from a package on this machine, and back where it does not register.
 
-use std::fs;
 use std::time::Duration;
 
 use askalf_agent_core::control;
@@ -11,6 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::ANSWER_PATIENCE;
 use crate::cli::Upgrade;
+use crate::home_lock::holding_process;
 use crate::upgrade::{Package, Place, ReleaseKey, Restart, Version, version_of};
 
 /// Pause between two looks at the daemon.
@@ -43,8 +43,9 @@ pub(crate) fn upgrade(home: &Home, arguments: Upgrade) -> anyhow::Result<ExitCod
     }
 
     let before = crate::block_on(async { Ok(running(home).await) })?;
-    let process = fs::read_to_string(home.lock_path()).unwrap_or_default();
-    let restart = Restart::of(arguments.restart_with, before.as_ref().map(|_| process.trim()));
+    let process = before.as_ref().and_then(|_| holding_process(home));
+    let process = process.map(|process| process.to_string());
+    let restart = Restart::of(arguments.restart_with, process.as_deref());
     place.swap(staged)?;
     print(&format!(
         "askalf-agent {new} is in place at {}; {old} is kept as {}.\n",

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use askalf_cli::{ExitCode, Failure, in_plain_words, one_line, permission_bits, private_file};
+use askalf_cli::{ExitCode, Failure, in_plain_words, one_line, owner, permission_bits, private_file};
 use askalf_exec::redact::{RedactionRules, Secrets};
 use askalf_exec::{AuditFiles, list_audit};
 use serde_json::{Map, Value};
@@ -141,7 +141,8 @@ fn status(subject: &Subject) -> String {
 /// The fields of the file as they are, but for what may be secret.
 fn config(subject: &Subject) -> String {
     let path = subject.home().config_path();
-    let Ok(Ok(Value::Object(fields))) = read_end(&path, MAX_LOG).map(|bytes| serde_json::from_slice(&bytes))
+    let Ok(Ok(Value::Object(fields))) =
+        read_end(&path, MAX_LOG, None).map(|bytes| serde_json::from_slice(&bytes))
     else {
         return "it cannot be read".to_owned();
     };
@@ -192,7 +193,9 @@ fn log(subject: &Subject) -> String {
         return "the agent logs to no file; where a service manager runs it: journalctl -u askalf-agent"
             .to_owned();
     };
-    match read_end(path, MAX_LOG) {
+    // Its name comes from a file in the folder: whoever owns that must not have root tell of another's.
+    let facts = subject.home().path().metadata().ok();
+    match read_end(path, MAX_LOG, facts.and_then(|facts| owner(&facts))) {
         Ok(bytes) => last_lines(&bytes),
         Err(error) => format!("{} cannot be read: {}", path.display(), in_plain_words(&error)),
     }
@@ -221,14 +224,18 @@ fn audit(subject: &Subject) -> String {
     lines.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// The last part of a regular file.
-fn read_end(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+/// The last part of a regular file, of this user's where one is named.
+fn read_end(path: &Path, most: u64, of: Option<u32>) -> io::Result<Vec<u8>> {
     // Whatever else is there may block its reader for ever.
     let facts = path.metadata()?;
     if !facts.is_file() {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     let mut file = File::open(path)?;
+    let facts = file.metadata()?;
+    if of.is_some() && of != owner(&facts) {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
     file.seek(SeekFrom::Start(facts.len().saturating_sub(most)))?;
     let mut bytes = Vec::new();
     file.take(most).read_to_end(&mut bytes)?;
@@ -267,6 +274,19 @@ fn redact(subject: &Subject, text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_of_another_user_than_the_folders_is_not_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        std::fs::write(&log, "line\n").unwrap();
+        let own = owner(&log.metadata().unwrap());
+        assert_eq!(read_end(&log, MAX_LOG, own).unwrap(), b"line\n");
+        if let Some(own) = own {
+            let error = read_end(&log, MAX_LOG, Some(own + 1)).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        }
+    }
 
     #[test]
     fn a_url_is_told_without_what_may_be_secret() {

@@ -119,6 +119,18 @@ fn fill(source: &Source, keys: &KeySources, staging: &Path, notes: &mut Vec<Stri
         Err(error) => return Err(cannot("read", &source.folder, &error)),
     };
     if let Some(owner) = owner {
+        // Who can name a folder in a unit, or put a link in the place of one, is not to have root take another's.
+        if owner != source.runs_as.uid {
+            return Err(Failure::new(
+                ExitCode::Permission,
+                format!(
+                    "{} is not taken over: it does not belong to {}, whom the agent runs as",
+                    source.folder.display(),
+                    source.runs_as.name
+                ),
+            )
+            .hint("to take it over all the same, name it: askalf-agent install-service --adopt FOLDER"));
+        }
         for name in FILES {
             copy(&source.folder.join(name), &staging.join(name), owner)?;
         }
@@ -322,6 +334,18 @@ mod tests {
         let me = users::with_id(users::own_uid()).unwrap();
         adopt(&source, &KeySources::default(), &new, &me).unwrap();
         assert_eq!(key_in(&new), vector["api_key"].as_str().unwrap());
+    }
+
+    #[test]
+    fn a_folder_of_somebody_else_is_not_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut source = source(folder.path(), Some(KEY));
+        source.runs_as.uid += 1;
+        let me = users::with_id(users::own_uid()).unwrap();
+        let new = folder.path().join("askalf-agent");
+        let error = adopt(&source, &KeySources::default(), &new, &me).unwrap_err();
+        assert!(error.to_string().contains("does not belong to"), "{error}");
+        assert!(!new.exists());
     }
 
     #[test]

@@ -73,6 +73,27 @@ pub(crate) fn installed(root: &Path) -> Option<InstalledService> {
 
 /// What an administrator has set beside the unit, in the order in which it counts.
 fn drop_ins(folder: &Path) -> Vec<String> {
+    let files = drop_in_files(folder);
+    files
+        .iter()
+        .filter_map(|file| fs::read_to_string(file).ok())
+        .collect()
+}
+
+/// Files beside the unit that have it start another program, or give it a key that everybody can read: an older agent's may stay
+/// when its unit goes.
+pub(super) fn foreign_drop_ins(root: &Path) -> Vec<PathBuf> {
+    let mut files = drop_in_files(&root.join(FOLDERS[0]).join(format!("{SERVICE}.d")));
+    files.retain(|file| {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        assignments(&text).iter().any(|(name, value)| {
+            name == "ExecStart" || (name == "Environment" && value.contains("ASKALF_API_KEY"))
+        })
+    });
+    files
+}
+
+fn drop_in_files(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();
     };
@@ -80,9 +101,6 @@ fn drop_ins(folder: &Path) -> Vec<String> {
     files.retain(|file| file.extension().is_some_and(|extension| extension == "conf"));
     files.sort();
     files
-        .iter()
-        .filter_map(|file| fs::read_to_string(file).ok())
-        .collect()
 }
 
 #[cfg(test)]
@@ -93,6 +111,27 @@ mod tests {
         let path = root.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
+    }
+
+    #[test]
+    fn what_an_older_agent_left_beside_the_unit_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        let folder = "etc/systemd/system/askalf-agent.service.d";
+        let key = "[Service]\nEnvironment=\"ASKALF_API_KEY=sk_live_x\"\n";
+        put(root, &format!("{folder}/key.conf"), key);
+        put(
+            root,
+            &format!("{folder}/start.conf"),
+            "[Service]\nExecStart=\nExecStart=/usr/bin/node x\n",
+        );
+        put(root, &format!("{folder}/limits.conf"), "[Service]\nNice=5\n");
+        let found = foreign_drop_ins(root);
+        let names: Vec<_> = found
+            .iter()
+            .filter_map(|file| file.file_name()?.to_str())
+            .collect();
+        assert_eq!(names, ["key.conf", "start.conf"]);
     }
 
     #[test]

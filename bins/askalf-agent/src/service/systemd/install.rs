@@ -10,6 +10,7 @@ use askalf_cred::KeySources;
 use serde::Serialize;
 
 use super::adopt::{Source, adopt, has_credential};
+use super::find::foreign_drop_ins;
 use super::old_agent::{self, OldUnit};
 use super::units::{DaemonUnit, UnitFile};
 use super::users::{self, Account};
@@ -182,7 +183,17 @@ fn system(wanted: &Install, acts: &mut Acts) -> Result<(PathBuf, PathBuf, PathBu
         )),
         None => {}
     }
-    stop_old(acts, &old_units, None)?;
+    let taken = match &source {
+        Some(Found::Take(source)) => Some(source.runs_as.uid),
+        _ => None,
+    };
+    let of_units = old_units.iter().map(|unit| unit.runs_as.uid);
+    let users: Vec<u32> = of_units
+        .chain(taken)
+        .chain(caller.as_ref().map(|caller| caller.uid))
+        .chain([0])
+        .collect();
+    stop_old(acts, &old_units, |uid| users.contains(&uid))?;
     make_home(acts, &home)?;
     let units = Path::new(SYSTEM_UNITS);
     let files = UnitFile::of_the_system(&binary, &home, wanted.profile);
@@ -197,6 +208,13 @@ fn system(wanted: &Install, acts: &mut Acts) -> Result<(PathBuf, PathBuf, PathBu
         }
     }
     forget_old(acts, &old_units, &files.map(|file| units.join(file.name)))?;
+    for file in foreign_drop_ins(Path::new("/")) {
+        acts.note(format!(
+            "{} has the service start another program, or gives it a key that everybody can read: remove the file unless you \
+             want that, then sudo systemctl daemon-reload and restart askalf-agent",
+            file.display()
+        ));
+    }
     Ok((units.join(SERVICE), binary, home))
 }
 
@@ -225,7 +243,7 @@ fn user(wanted: &Install, acts: &mut Acts) -> Result<(PathBuf, PathBuf, PathBuf)
     let local = me.as_ref().map(|me| me.home.join(".local/bin"));
     let local = local.ok_or_else(|| Failure::new(ExitCode::Failed, "this user has no home folder"))?;
     let binary = program(acts, &local)?;
-    stop_old(acts, &old_units, Some(users::own_uid()))?;
+    stop_old(acts, &old_units, |uid| uid == users::own_uid())?;
     let unit = wanted.user_units.join(SERVICE);
     let text = DaemonUnit {
         scope: Scope::User,
@@ -288,11 +306,12 @@ fn source(
                 .map(|key| (key, unit.url.clone(), unit.device_name.clone())),
         )))));
     }
-    let runs = old_agent::processes(None)
+    let (trusted, others): (Vec<Account>, Vec<Account>) = old_agent::processes()
         .iter()
         .filter_map(|process| users::with_id(process.uid))
-        .find(|account| has_credential(&account.home.join(".askalf")));
-    if let Some(account) = runs {
+        .filter(|account| has_credential(&account.home.join(".askalf")))
+        .partition(|account| is_trusted(account.uid, caller));
+    if let Some(account) = trusted.into_iter().next() {
         return Ok(Some(Found::Take(Box::new(Source::new(
             account.home.join(".askalf"),
             account,
@@ -300,7 +319,15 @@ fn source(
         )))));
     }
     let idle = caller.map(|caller| caller.home.join(".askalf"));
-    Ok(idle.filter(|folder| has_credential(folder)).map(Found::Mention))
+    let idle = idle.filter(|folder| has_credential(folder));
+    let running = others.first().map(|account| account.home.join(".askalf"));
+    Ok(idle.or(running).map(Found::Mention))
+}
+
+/// Whose running agent the service takes the place of unasked. Every user can run something that looks like one, with a bridge of
+/// their own in its config, which would be the machine's then.
+fn is_trusted(uid: u32, caller: Option<&Account>) -> bool {
+    uid == 0 || caller.is_some_and(|caller| caller.uid == uid)
 }
 
 fn take_over(acts: &mut Acts, wanted: &Install, source: &Source, home: &Path) -> Result<(), Failure> {
@@ -336,7 +363,7 @@ fn take_over(acts: &mut Acts, wanted: &Install, source: &Source, home: &Path) ->
 }
 
 /// Ends what an older agent runs, so that two of them do not take each other's place.
-fn stop_old(acts: &mut Acts, units: &[OldUnit], uid: Option<u32>) -> Result<(), Failure> {
+fn stop_old(acts: &mut Acts, units: &[OldUnit], is_of: impl Fn(u32) -> bool) -> Result<(), Failure> {
     for unit in units {
         let name = unit.name();
         match unit.scope {
@@ -359,9 +386,9 @@ fn stop_old(acts: &mut Acts, units: &[OldUnit], uid: Option<u32>) -> Result<(), 
             }
         }
     }
-    for process in old_agent::processes(uid) {
+    for process in old_agent::processes().iter().filter(|process| is_of(process.uid)) {
         let what = format!("the older agent (process {})", process.pid.as_raw_nonzero());
-        acts.act("end", what, || old_agent::end(&process))?;
+        acts.act("end", what, || old_agent::end(process))?;
     }
     Ok(())
 }
@@ -370,8 +397,10 @@ fn stop_old(acts: &mut Acts, units: &[OldUnit], uid: Option<u32>) -> Result<(), 
 fn forget_old(acts: &mut Acts, old: &[OldUnit], ours: &[PathBuf]) -> Result<(), Failure> {
     for unit in old {
         if !ours.contains(&unit.path) {
-            acts.remove(&unit.path)?;
-            acts.remove(&unit.path.with_file_name("default.target.wants").join(unit.name()))?;
+            let wanted = unit.path.with_file_name("default.target.wants").join(unit.name());
+            for path in [&unit.path, &wanted] {
+                remove_of(acts, unit, path)?;
+            }
         }
         if unit.key.is_some() {
             acts.note(format!(
@@ -383,6 +412,18 @@ fn forget_old(acts: &mut Acts, old: &[OldUnit], ours: &[PathBuf]) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// Removes a file of the older agent's unit: in a user's folder as that user.
+fn remove_of(acts: &mut Acts, unit: &OldUnit, path: &Path) -> Result<(), Failure> {
+    if unit.scope == Scope::System || unit.runs_as.uid == users::own_uid() {
+        return acts.remove(path);
+    }
+    if fs::symlink_metadata(path).is_err() {
+        return Ok(());
+    }
+    let what = format!("{} as {}", path.display(), unit.runs_as.name);
+    acts.act("remove", what, || old_agent::remove_as(&unit.runs_as, path))
 }
 
 /// A user without a password or a shell.
@@ -461,4 +502,21 @@ fn lingers() -> bool {
         .args(["show-user", &uid, "--property=Linger", "--value"])
         .output();
     output.is_ok_and(|output| output.stdout.trim_ascii() == b"yes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_of_root_or_of_the_caller_is_taken_over_unasked_and_no_others() {
+        let ann = Account {
+            name: "ann".to_owned(),
+            uid: 4_001,
+            gid: 4_001,
+            home: "/home/ann".into(),
+        };
+        assert!(is_trusted(0, None) && is_trusted(4_001, Some(&ann)));
+        assert!(!is_trusted(4_001, None) && !is_trusted(4_002, Some(&ann)));
+    }
 }

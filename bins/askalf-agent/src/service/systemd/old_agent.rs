@@ -1,14 +1,18 @@
 //! The agent of npm on this system: its units, which hold its key in their command line, and its processes.
 
 use std::ffi::OsStr;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use askalf_bridge_auth::{Token, TokenShape};
 use askalf_cli::{ExitCode, Failure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::unit_text::{assignments, words};
@@ -75,15 +79,34 @@ fn units_in(folder: &Path, scope: Scope, runs_as: &Account) -> Vec<OldUnit> {
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     paths.sort();
     let read = |path: PathBuf| {
-        // A link is another's unit, or none at all.
-        let facts = fs::symlink_metadata(&path).ok()?;
-        let is_unit = path.extension().is_some_and(|extension| extension == "service");
-        if !is_unit || !facts.is_file() || facts.len() > MAX_UNIT {
+        let name = path.file_name()?.to_str()?;
+        // A name that begins with a dash would be an option of `systemctl`.
+        if !name.ends_with(".service") || name.starts_with('-') {
             return None;
         }
-        parse(&fs::read_to_string(&path).ok()?, path, scope, runs_as)
+        // A link is another's unit, or none at all.
+        let mut file = open(&path, OFlags::NOFOLLOW).ok()?;
+        if file.metadata().ok()?.len() > MAX_UNIT {
+            return None;
+        }
+        let mut text = String::new();
+        file.by_ref().take(MAX_UNIT).read_to_string(&mut text).ok()?;
+        parse(&text, path, scope, runs_as)
     };
     paths.into_iter().filter_map(read).collect()
+}
+
+/// Opens a regular file that somebody else may have put there: anything else could keep its reader for ever.
+fn open(path: &Path, flags: OFlags) -> io::Result<File> {
+    let flags = (flags | OFlags::NONBLOCK).bits();
+    let file = File::options()
+        .read(true)
+        .custom_flags(flags.cast_signed())
+        .open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::ErrorKind::InvalidInput.into()),
+    }
 }
 
 /// The unit, if it is one of an older agent.
@@ -116,8 +139,9 @@ fn parse(text: &str, path: PathBuf, scope: Scope, default_user: &Account) -> Opt
         return None;
     }
     let runs_as = match of("User").last() {
-        Some(name) => users::named(name)?,
-        None => default_user.clone(),
+        // A user's own manager runs everything as that user, whatever a unit says.
+        Some(name) if scope == Scope::System => users::named(name)?,
+        _ => default_user.clone(),
     };
     let home = variable("ASKALF_HOME").map_or_else(|| runs_as.home.join(".askalf"), PathBuf::from);
     Some(OldUnit {
@@ -149,7 +173,11 @@ fn is_interpreted(command: &[String]) -> bool {
         .file_name()
         .map(OsStr::to_string_lossy)
         .unwrap_or_default();
-    INTERPRETERS.contains(&&*name) || fs::read(program).is_ok_and(|bytes| bytes.starts_with(b"#!"))
+    let mut begin = [0; 2];
+    INTERPRETERS.contains(&&*name)
+        || open(program, OFlags::empty())
+            .and_then(|mut file| file.read_exact(&mut begin))
+            .is_ok_and(|()| begin == *b"#!")
 }
 
 /// The key in a command line: behind `connect` or `--api-key`, or any word that has the shape of one.
@@ -184,15 +212,15 @@ pub(super) struct OldProcess {
     pub uid: u32,
 }
 
-/// The processes of older agents; those of one user only, where one is named.
-pub(super) fn processes(uid: Option<u32>) -> Vec<OldProcess> {
+/// The processes of older agents, whoever's they are.
+pub(super) fn processes() -> Vec<OldProcess> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
     let process = |entry: fs::DirEntry| {
         let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
         let owner = entry.metadata().ok()?.uid();
-        (uid.is_none_or(|uid| uid == owner) && runs_old_agent(pid)).then_some(OldProcess { pid, uid: owner })
+        runs_old_agent(pid).then_some(OldProcess { pid, uid: owner })
     };
     entries.flatten().filter_map(process).collect()
 }
@@ -221,7 +249,7 @@ pub(super) fn end(process: &OldProcess) -> Result<(), Failure> {
             format!(
                 "the older agent (process {}) cannot be ended: {}",
                 process.pid.as_raw_nonzero(),
-                std::io::Error::from(error).kind()
+                io::Error::from(error).kind()
             ),
         )
         .hint("end it by hand and run this command again")
@@ -250,6 +278,28 @@ pub(super) fn end(process: &OldProcess) -> Result<(), Failure> {
         }
     }
     Err(failed(rustix::io::Errno::TIMEDOUT))
+}
+
+/// Removes a file in a folder of this user's, as that user: a link in its path leads root to no file of another.
+pub(super) fn remove_as(user: &Account, path: &Path) -> Result<(), Failure> {
+    let output = Command::new("rm")
+        .args(["-f", "--"])
+        .arg(path)
+        .uid(user.uid)
+        .gid(user.gid)
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .output();
+    let why = match output {
+        Ok(output) if output.status.success() => return Ok(()),
+        Ok(output) => askalf_cli::one_line(String::from_utf8_lossy(&output.stderr).trim()),
+        Err(error) => askalf_cli::in_plain_words(&error),
+    };
+    Err(Failure::new(
+        ExitCode::Failed,
+        format!("{} cannot be removed as {}: {why}", path.display(), user.name),
+    )
+    .hint("remove it by hand and run this command again"))
 }
 
 #[cfg(test)]
@@ -340,13 +390,69 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_the_older_agent_only_by_its_command_line() {
-        use std::io::Read;
-        use std::os::unix::process::CommandExt;
-        use std::process::Stdio;
+    fn a_program_without_an_end_is_not_read_to_it() {
+        let unit = parsed("[Service]\nExecStart=/dev/zero askalf-agent\n");
+        assert!(unit.is_none());
+    }
 
+    #[test]
+    fn a_users_unit_speaks_for_that_user_alone() {
+        let ann = Account {
+            name: "ann".to_owned(),
+            uid: 4_001,
+            gid: 4_001,
+            home: "/home/ann".into(),
+        };
+        let text = npm_unit().replace("[Service]", "[Service]\nUser=root");
+        let of = |scope| parse(&text, "/x/askalf-agent.service".into(), scope, &ann).unwrap();
+        assert_eq!(of(Scope::User).runs_as, ann);
+        assert_eq!(of(Scope::System).runs_as.uid, 0);
+    }
+
+    #[test]
+    fn a_link_in_a_users_folder_leads_root_to_no_other_file() {
+        if users::own_uid() != 0 {
+            println!("not run: it takes root to become another user");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let (other, own) = (folder.path().join("other"), folder.path().join("own"));
+        fs::create_dir(&other).unwrap();
+        fs::create_dir(&own).unwrap();
+        let open_to_all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(folder.path(), open_to_all).unwrap();
+        fs::write(other.join("ssh.service"), "").unwrap();
+        fs::write(own.join("old.service"), "").unwrap();
+        std::os::unix::fs::symlink(&other, own.join("default.target.wants")).unwrap();
+        std::os::unix::fs::chown(&own, Some(4_001), Some(4_001)).unwrap();
+        let ann = Account {
+            name: "ann".to_owned(),
+            uid: 4_001,
+            gid: 4_001,
+            home: own.clone(),
+        };
+        let error = remove_as(&ann, &own.join("default.target.wants/ssh.service")).unwrap_err();
+        assert!(error.to_string().contains("as ann"), "{error}");
+        assert!(other.join("ssh.service").exists());
+        remove_as(&ann, &own.join("old.service")).unwrap();
+        assert!(!own.join("old.service").exists());
+    }
+
+    #[test]
+    fn a_unit_whose_name_would_be_an_option_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["-Hhost.service", "askalf-agent.service"] {
+            fs::write(folder.path().join(name), npm_unit()).unwrap();
+        }
+        let found = units_in(folder.path(), Scope::User, &root());
+        let names: Vec<String> = found.iter().map(OldUnit::name).collect();
+        assert_eq!(names, ["askalf-agent.service"]);
+    }
+
+    #[test]
+    fn a_process_is_the_older_agent_only_by_its_command_line() {
         let start = |name: &str| {
-            let mut command = std::process::Command::new("/bin/sh");
+            let mut command = Command::new("/bin/sh");
             command
                 .arg0(name)
                 .args(["-c", "echo up; read wait", "/usr/bin/askalf-agent", "daemon"])
@@ -359,8 +465,7 @@ mod tests {
             child
         };
         let (mut old, mut other) = (start("/usr/bin/node"), start("/bin/sh"));
-        let uid = users::own_uid();
-        let found = processes(Some(uid));
+        let found = processes();
         let is = |child: &std::process::Child, process: &OldProcess| {
             process.pid.as_raw_nonzero().get() == i32::try_from(child.id()).unwrap()
         };
