@@ -104,6 +104,11 @@ fn run(
         }
     }
     let home_is_named = home.is_some();
+    // Root's service comes first: the key is written into its home then, as its user, and nowhere else.
+    #[cfg(target_os = "linux")]
+    if !home_is_named && matches!(&command, Command::Connect(connect) if connect.install) {
+        commands::install_for_root(&Vault::new(None, passphrase)?)?;
+    }
     #[cfg(target_os = "linux")]
     let home = service_home::of(home, &mut command)?;
     let vault = Vault::new(home, passphrase)?;

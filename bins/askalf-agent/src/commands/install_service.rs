@@ -9,6 +9,15 @@ use crate::vault::Vault;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{install_service, uninstall_service};
 
+/// The service of the system, where root's `connect` is to write into it and there is none yet.
+#[cfg(target_os = "linux")]
+pub(crate) fn install_for_root(vault: &Vault) -> anyhow::Result<()> {
+    if rustix::process::geteuid().is_root() && !linux::has_service() {
+        install_service(vault, false, InstallService::default())?;
+    }
+    Ok(())
+}
+
 /// The service of a credential that `connect` has just kept in this home.
 pub(crate) fn install_for(vault: &Vault) -> anyhow::Result<ExitCode> {
     #[cfg(target_os = "linux")]
@@ -128,6 +137,11 @@ mod linux {
             _ if rustix::process::geteuid().is_root() => Scope::System,
             _ => Scope::User,
         }
+    }
+
+    /// Whether the service of the system is installed.
+    pub(super) fn has_service() -> bool {
+        installed(Path::new("/")).is_some()
     }
 
     /// Whether this is the home of the service of the system.

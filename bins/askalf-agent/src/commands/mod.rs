@@ -20,6 +20,8 @@ pub(crate) use approvals::approvals;
 pub(crate) use audit::audit;
 pub(crate) use cred::cred;
 pub(crate) use disconnect::disconnect;
+#[cfg(target_os = "linux")]
+pub(crate) use install_service::install_for_root;
 pub(crate) use install_service::{install_for, install_service, uninstall_service};
 pub(crate) use pair::{connect, pair};
 pub(crate) use policy::policy;
