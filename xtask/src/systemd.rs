@@ -1,5 +1,6 @@
 //! `cargo xtask test-systemd`: the agent as a service of a real systemd, in a container that boots one. It prints every figure.
 
+mod connect;
 mod npm;
 mod service;
 mod tasks;
@@ -67,6 +68,7 @@ pub(crate) fn test(arguments: &[&str]) -> Result<()> {
     tasks::under_each_profile(&scene)?;
     tasks::approved_by_root(&scene)?;
     scene.uninstall()?;
+    connect::and_install(&scene)?;
     npm::take_over(&mut scene)?;
     user::own_service(&scene)?;
     println!("\nAll of it held, in {} s.", started.elapsed().as_secs());
