@@ -39,6 +39,9 @@ pub(crate) fn home() -> Result<Option<PathBuf>, Failure> {
             let program = program.map_err(|error| cannot(&in_plain_words(&error)))?;
             let error = Command::new(program)
                 .args(std::env::args_os().skip(1))
+                // The bridge's user can read what its processes have around them.
+                .env_clear()
+                .envs(std::env::vars_os().filter(|(name, _)| is_passed_on(&name.to_string_lossy())))
                 .env("ASKALF_BRIDGE_HOME", &home)
                 .env("HOME", &home)
                 .uid(uid)
@@ -47,6 +50,13 @@ pub(crate) fn home() -> Result<Option<PathBuf>, Failure> {
             Err(cannot(&in_plain_words(&error)))
         }
     }
+}
+
+/// Whether a variable of root's goes on to the command.
+fn is_passed_on(name: &str) -> bool {
+    name.starts_with("ASKALF_")
+        || name.starts_with("LC_")
+        || matches!(name, "LANG" | "NO_COLOR" | "PATH" | "TERM" | "TZ")
 }
 
 /// `own` is the folder of a bridge that the caller started by hand.
@@ -80,6 +90,16 @@ fn cannot(why: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_roots_environment_only_what_commands_read_goes_on() {
+        for name in ["ASKALF_BRIDGE_DATABASE", "NO_COLOR", "LC_ALL", "PATH"] {
+            assert!(is_passed_on(name), "{name}");
+        }
+        for name in ["AWS_SECRET_ACCESS_KEY", "SUDO_USER", "LD_PRELOAD", "HOME"] {
+            assert!(!is_passed_on(name), "{name}");
+        }
+    }
 
     #[test]
     fn root_and_the_bridges_user_mean_the_installed_bridge_and_nobody_else_does() {
