@@ -25,7 +25,7 @@ const SWEEP_PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::
 /// its standard input: one end of a socket pair. On Windows its standard input and output are two pipes.
 ///
 /// The runner gets no environment, no output and a session of its own, on Windows a console and a job object. A
-/// [`RunnerEvent::Ended`] is passed on only when the runner process is collected too. Where a runner died without telling
+/// [`RunnerEvent::Ended`](askalf_agent_core::RunnerEvent::Ended) is passed on only when the runner process is collected too. Where a runner died without telling
 /// the end, what it left behind was adopted by this process (see [`become_subreaper`]), or is in the job object; it is
 /// killed and collected first.
 #[derive(Debug, Clone)]
